@@ -1,0 +1,310 @@
+//! The map ABI: every byte that the kernel program and the controller share.
+//!
+//! All types are `repr(C)` without implicit padding and without enums, so that any bit pattern is a valid
+//! value. *Wire order* means: the bytes as they stand in a packet, loaded by a native (little-endian) load
+//! without swapping. Everything else is in the machine's own order. `docs/map-abi.md` tells the same in prose.
+
+/// Version of everything in this file. A controller adopts pinned maps of its own version only.
+pub const ABI_VERSION: u32 = 1;
+/// First eight bytes of the instance record: `pen\0lbal`, read as a little-endian word.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"pen\0lbal");
+
+/// Entries of a service's Maglev table: a prime, as Maglev (NSDI 2016, section 3.4) asks for.
+pub const SLOTS: u32 = 65_537;
+/// Slots of one inner map: two halves, one in use, one to write the next table into.
+pub const SLOTS_BOTH_HALVES: u32 = 2 * SLOTS;
+/// Services at most; also the size of the outer map of slot tables.
+pub const MAX_SERVICES: u32 = 256;
+/// Backends at most, over all services (a backend of two services counts twice).
+pub const MAX_BACKENDS: u32 = 16_384;
+/// Attached interfaces at most.
+pub const MAX_INTERFACES: usize = 64;
+/// Entries of the service hash: services and their VIPs together fill at most half of it.
+pub const DIRECTORY_ENTRIES: usize = 1024;
+/// Buckets of the service hash, each with a displacement of its own.
+pub const DIRECTORY_BUCKETS: usize = 512;
+/// Words of the filter that tells most source MACs from those of backends.
+pub const LOOP_FILTER_WORDS: usize = 1024;
+/// "No backend": an owner or previous owner that names nobody.
+pub const NO_BACKEND: u16 = u16::MAX;
+
+/// An IP address as four words in wire order; IPv4 is mapped into `::ffff:0:0/96` (RFC 4291, 2.5.5.2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// The 16 bytes, four at a time, each word in wire order.
+    pub words: [u32; 4],
+}
+
+/// One entry of the service hash: a VIP or a service, on one cache line.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceEntry {
+    /// The VIP.
+    pub address: Address,
+    /// Destination port in wire order; 0 = every port (and in VIP entries).
+    pub port: u16,
+    /// IP protocol number: 6 or 17; 0 in VIP entries.
+    pub protocol: u8,
+    /// One of [`entry_kind`].
+    pub kind: u8,
+    /// Index of the service: of its slot tables, and part of tracking keys.
+    pub service: u16,
+    /// Bits of [`service_flags`] (services) or [`vip_flags`] (VIPs).
+    pub flags: u16,
+    /// Which half of the slot table is in use: 0 or 1. The one word whose store flips a table.
+    pub table_half: u32,
+    /// Seconds after which an unused tracking entry no longer counts; 0 = never.
+    pub tracking_timeout: u32,
+    /// Seconds that a window of changing owners stays open.
+    pub transition: u32,
+    /// Zero; room for access lists, limits and the like.
+    pub reserved: [u32; 7],
+}
+
+/// Values of [`ServiceEntry::kind`].
+pub mod entry_kind {
+    /// Nothing here.
+    pub const EMPTY: u8 = 0;
+    /// A virtual address.
+    pub const VIP: u8 = 1;
+    /// A service.
+    pub const SERVICE: u8 = 2;
+}
+
+/// Bits of [`ServiceEntry::flags`] of a service.
+pub mod service_flags {
+    /// The choice hashes the 5-tuple rather than the source address.
+    pub const AFFINITY_FLOW: u16 = 1 << 0;
+    /// Tracking `full`: every client (or flow) is remembered.
+    pub const TRACK_FULL: u16 = 1 << 1;
+    /// Tracking `transitions`: only slots that are changing owner are remembered.
+    pub const TRACK_TRANSITIONS: u16 = 1 << 2;
+    /// Nobody serving: pass to the local stack rather than drop.
+    pub const PASS_WHEN_EMPTY: u16 = 1 << 3;
+}
+
+/// Bits of [`ServiceEntry::flags`] of a VIP.
+pub mod vip_flags {
+    /// There is an every-port TCP service on this address.
+    pub const ANY_TCP: u16 = 1 << 0;
+    /// There is an every-port UDP service on this address.
+    pub const ANY_UDP: u16 = 1 << 1;
+    /// pen answers ARP requests and neighbor solicitations for this address.
+    pub const ANNOUNCE: u16 = 1 << 2;
+}
+
+/// An attached interface: which destination MACs are ours there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// The interface's own MAC in the low 48 bits, first byte lowest; bits of [`interface_flags`] above.
+    pub word: u64,
+    /// MAC of its bond or bridge, or of itself where it has none, in the low 48 bits.
+    pub master_mac: u64,
+    /// Kernel interface index; 0 = empty.
+    pub ifindex: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Bits 48 and up of [`Interface::word`].
+pub mod interface_flags {
+    /// Requests for VIPs that arrive here are answered.
+    pub const ANNOUNCE: u64 = 1 << 48;
+}
+
+/// The part of the directory that is written whole and then made active.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectoryHalf {
+    /// Seed under which `entries` is free of collisions.
+    pub hash_seed: u64,
+    /// Multiplier under which `interfaces` is: index = (ifindex × multiplier mod 2³²) >> 26.
+    pub interface_multiplier: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Attached interfaces by hashed index.
+    pub interfaces: [Interface; MAX_INTERFACES],
+    /// What each bucket's keys are displaced by.
+    pub displacement: [u16; DIRECTORY_BUCKETS],
+    /// VIPs and services by hashed key.
+    pub entries: [ServiceEntry; DIRECTORY_ENTRIES],
+}
+
+/// The one element of map `directory`: settings and the collision-free service hash, twice.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Which of `halves` is in use: 0 or 1.
+    pub active: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The seed of the desired state: keys the choice of slots.
+    pub seed: u64,
+    /// Seconds = ((jiffies64 >> 2) × this) >> 24; the controller derives it from the kernel's HZ.
+    pub clock_multiplier: u64,
+    /// Zero.
+    pub spare: [u64; 5],
+    /// The two halves.
+    pub halves: [DirectoryHalf; 2],
+}
+
+/// One entry of map `backends`, by backend index.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backend {
+    /// MAC in the low 48 bits, first byte lowest; bits of [`backend_flags`] above. Always stored whole.
+    pub word: u64,
+    /// Interface the backend is behind.
+    pub ifindex: u32,
+    /// VLAN IDs the backend is on: outer in the low 16 bits, inner in the high ones; 0 = untagged.
+    pub vlan: u32,
+    /// Changes whenever the index is given to another backend.
+    pub generation: u16,
+    /// The service this backend belongs to.
+    pub service: u16,
+    /// Zero.
+    pub reserved: u32,
+    /// The backend's own address: says who the index means to a controller that adopts the maps.
+    pub address: Address,
+    /// When its health last changed, seconds since the Unix epoch (written and read by controllers only).
+    pub health_since: u64,
+    /// Zero.
+    pub spare: [u64; 2],
+}
+
+/// Bits 48 and up of [`Backend::word`].
+pub mod backend_flags {
+    /// The index belongs to a backend.
+    pub const IN_USE: u64 = 1 << 48;
+    /// Keeps the clients it has.
+    pub const USABLE: u64 = 1 << 49;
+    /// Gets newcomers.
+    pub const SERVING: u64 = 1 << 50;
+    /// Is on this host: packets pass to the local stack.
+    pub const LOCAL: u64 = 1 << 51;
+    /// Health has been seen (else `unknown`).
+    pub const HEALTH_KNOWN: u64 = 1 << 52;
+    /// Health is `up`.
+    pub const HEALTH_UP: u64 = 1 << 53;
+    /// No client keeps it any more, but its index may still be named: not to be given away yet.
+    pub const RETIRED: u64 = 1 << 54;
+}
+
+/// The low 48 bits of a MAC word.
+pub const MAC_MASK: u64 = (1 << 48) - 1;
+
+/// One entry of a slot table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// Backend index of the owner, or [`NO_BACKEND`].
+    pub owner: u16,
+    /// Backend index of the previous owner while the slot is marked, else [`NO_BACKEND`].
+    pub previous: u16,
+    /// Phase in the top two bits ([`slot_phase`]), end of the window (seconds) below.
+    pub window: u32,
+}
+
+/// Top two bits of [`Slot::window`].
+pub mod slot_phase {
+    /// The owner alone decides.
+    pub const UNMARKED: u32 = 0;
+    /// Flows from before the change stay with the previous owner.
+    pub const OPEN: u32 = 1 << 30;
+    /// Only remembered flows stay with the previous owner.
+    pub const CLOSING: u32 = 2 << 30;
+    /// The bits that hold the phase.
+    pub const MASK: u32 = 3 << 30;
+}
+
+/// Key of map `track_v4`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TrackKeyV4 {
+    /// Source address, wire order.
+    pub client: u32,
+    /// Source port, wire order; 0 when clients are remembered as a whole.
+    pub client_port: u16,
+    /// Destination port, wire order; 0 when clients are remembered as a whole.
+    pub service_port: u16,
+    /// Index of the service.
+    pub service: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+/// Key of map `track_v6`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TrackKeyV6 {
+    /// Source address, wire order.
+    pub client: [u32; 4],
+    /// Source port, wire order; 0 when clients are remembered as a whole.
+    pub client_port: u16,
+    /// Destination port, wire order; 0 when clients are remembered as a whole.
+    pub service_port: u16,
+    /// Index of the service.
+    pub service: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+/// Value of the tracking maps.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tracked {
+    /// Backend index.
+    pub backend: u16,
+    /// Generation of that index when the entry was written.
+    pub generation: u16,
+    /// Second of the data plane's clock in which a packet last used it.
+    pub seen: u32,
+}
+
+/// One record of the per-CPU map `counters`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Frames.
+    pub packets: u64,
+    /// Bytes from the Ethernet header on.
+    pub bytes: u64,
+}
+
+/// Records of `counters` below this index count reasons ([`crate::verdict`]); from it on, backends.
+pub const COUNTER_BACKENDS: u32 = 64;
+/// Records of map `counters`.
+pub const COUNTERS: u32 = COUNTER_BACKENDS + MAX_BACKENDS;
+
+/// The one element of map `instance`: says whose the pins are. Its layout never changes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Instance {
+    /// [`MAGIC`].
+    pub magic: u64,
+    /// [`ABI_VERSION`] of the other maps.
+    pub abi_version: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The id that this set of pins and its state share.
+    pub id: [u8; 16],
+}
+
+const _: () = {
+    assert!(size_of::<Address>() == 16);
+    assert!(size_of::<ServiceEntry>() == 64);
+    assert!(size_of::<Interface>() == 24);
+    assert!(size_of::<DirectoryHalf>() == 16 + 64 * 24 + 512 * 2 + 1024 * 64);
+    assert!(size_of::<Directory>() == 64 + 2 * size_of::<DirectoryHalf>());
+    assert!(size_of::<Backend>() == 64);
+    assert!(size_of::<Slot>() == 8);
+    assert!(size_of::<TrackKeyV4>() == 12);
+    assert!(size_of::<TrackKeyV6>() == 24);
+    assert!(size_of::<Tracked>() == 8);
+    assert!(size_of::<Counter>() == 16);
+    assert!(size_of::<Instance>() == 32);
+    assert!(DIRECTORY_ENTRIES.is_power_of_two() && DIRECTORY_BUCKETS.is_power_of_two());
+    assert!(MAX_BACKENDS.is_power_of_two() && MAX_BACKENDS < NO_BACKEND as u32);
+};

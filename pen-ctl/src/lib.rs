@@ -1,0 +1,4 @@
+//! pen's controller and command line, as a library that `pen-ctl`, the tests and the task runner share.
+
+pub mod dataplane;
+pub mod surroundings;
