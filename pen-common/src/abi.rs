@@ -118,18 +118,20 @@ pub mod interface_flags {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DirectoryHalf {
+    /// VIPs and services by hashed key. First, so that each is on one cache line.
+    pub entries: [ServiceEntry; DIRECTORY_ENTRIES],
+    /// What each bucket's keys are displaced by.
+    pub displacement: [u16; DIRECTORY_BUCKETS],
+    /// Attached interfaces by hashed index.
+    pub interfaces: [Interface; MAX_INTERFACES],
     /// Seed under which `entries` is free of collisions.
     pub hash_seed: u64,
     /// Multiplier under which `interfaces` is: index = (ifindex × multiplier mod 2³²) >> 26.
     pub interface_multiplier: u32,
     /// Zero.
     pub reserved: u32,
-    /// Attached interfaces by hashed index.
-    pub interfaces: [Interface; MAX_INTERFACES],
-    /// What each bucket's keys are displaced by.
-    pub displacement: [u16; DIRECTORY_BUCKETS],
-    /// VIPs and services by hashed key.
-    pub entries: [ServiceEntry; DIRECTORY_ENTRIES],
+    /// Zero; fills the last cache line.
+    pub spare: [u64; 6],
 }
 
 /// The one element of map `directory`: settings and the collision-free service hash, twice.
@@ -296,7 +298,8 @@ const _: () = {
     assert!(size_of::<Address>() == 16);
     assert!(size_of::<ServiceEntry>() == 64);
     assert!(size_of::<Interface>() == 24);
-    assert!(size_of::<DirectoryHalf>() == 16 + 64 * 24 + 512 * 2 + 1024 * 64);
+    assert!(size_of::<DirectoryHalf>() == 1024 * 64 + 512 * 2 + 64 * 24 + 64);
+    assert!(size_of::<DirectoryHalf>().is_multiple_of(64));
     assert!(size_of::<Directory>() == 64 + 2 * size_of::<DirectoryHalf>());
     assert!(size_of::<Backend>() == 64);
     assert!(size_of::<Slot>() == 8);

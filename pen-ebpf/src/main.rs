@@ -1,2 +1,2 @@
-//! x
+//! Build for BPF only; see `cargo xtask build-ebpf`.
 fn main() {}

@@ -1,0 +1,180 @@
+//! What became of a packet: forwarded, answered, passed or dropped, the last three with one named reason.
+//!
+//! Each reason has a fixed record in map `counters`. Reasons are added, never renamed or renumbered.
+
+use crate::abi::COUNTER_BACKENDS;
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Rewritten for a backend.
+    Forwarded {
+        /// Its index.
+        backend: u16,
+        /// Which way it is.
+        egress: Egress,
+    },
+    /// Turned into its own answer, to leave where it came in.
+    Answered(Answer),
+    /// Left to the local stack, unchanged.
+    Passed(Pass),
+    /// Dropped.
+    Dropped(Drop),
+}
+
+/// The way a forwarded packet leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Egress {
+    /// By the interface it came in.
+    Same,
+    /// By another attached interface, of this kernel index.
+    Other(u32),
+}
+
+/// Which of the three kinds of verdict that have reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// [`Verdict::Answered`].
+    Answered,
+    /// [`Verdict::Passed`].
+    Passed,
+    /// [`Verdict::Dropped`].
+    Dropped,
+}
+
+/// A reason as counters, JSON and metrics show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'static str,
+    /// Its record in map `counters`, below [`COUNTER_BACKENDS`].
+    pub index: u32,
+}
+
+/// Defines the enum of one kind's reasons from their numbers and names.
+macro_rules! reasons {
+    ($(#[$doc:meta])* $kind:ident, $type:ident { $($(#[$why:meta])* $reason:ident = $index:literal $name:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum $type {
+            $($(#[$why])* $reason = $index,)+
+        }
+
+        impl $type {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &[Reason] =
+                &[$(Reason { kind: Kind::$kind, name: $name, index: $index },)+];
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$reason => $name,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet was turned into an answer.
+    Answered, Answer {
+        /// An ARP request for a VIP.
+        Arp = 0 "arp",
+        /// A neighbor solicitation for a VIP.
+        Ndp = 1 "ndp",
+        /// An ICMP or ICMPv6 echo request to a VIP.
+        IcmpEcho = 2 "icmp_echo",
+    }
+}
+
+reasons! {
+    /// Why a packet was left to the local stack.
+    Passed, Pass {
+        /// Its destination MAC is not ours.
+        NotAddressedToUs = 8 "not_addressed_to_us",
+        /// Neither IPv4 nor IPv6, nor a request for the link address of a VIP.
+        NotIp = 9 "not_ip",
+        /// No service has this address, port and protocol.
+        NoService = 10 "no_service",
+        /// The chosen backend is on this host.
+        LocalBackend = 11 "local_backend",
+        /// To a VIP, but neither TCP nor UDP nor anything pen answers.
+        NotForUsProtocol = 12 "not_for_us_protocol",
+        /// Nobody is serving, and the service says `on_empty = "pass"`.
+        EmptyPool = 13 "empty_pool",
+    }
+}
+
+reasons! {
+    /// Why a packet was dropped.
+    Dropped, Drop {
+        /// Nobody is serving.
+        NoBackend = 32 "no_backend",
+        /// To a VIP, but its headers contradict its length or each other.
+        Malformed = 33 "malformed",
+        /// Refused by an access list.
+        Denied = 34 "denied",
+        /// Above a rate limit.
+        RateLimited = 35 "rate_limited",
+        /// A fragment whose first one, which names the ports, is not known.
+        FragmentWithoutFirst = 36 "fragment_without_first",
+        /// Came from a backend of the very service it is for.
+        Loop = 37 "loop",
+        /// The chosen backend is on another VLAN.
+        WrongVlan = 38 "wrong_vlan",
+        /// Larger than the way to the backend allows.
+        TooBig = 39 "too_big",
+    }
+}
+
+impl Kind {
+    /// Its name: `answered`, `passed` or `dropped`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Passed => "passed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// All reasons of all kinds, in the order of their records.
+pub fn reasons() -> impl Iterator<Item = &'static Reason> {
+    Answer::ALL.iter().chain(Pass::ALL).chain(Drop::ALL)
+}
+
+impl Verdict {
+    /// The record in map `counters` that this packet counts in.
+    #[inline(always)]
+    pub const fn counter(self) -> u32 {
+        match self {
+            Self::Forwarded { backend, .. } => COUNTER_BACKENDS + backend as u32,
+            Self::Answered(answer) => answer as u32,
+            Self::Passed(pass) => pass as u32,
+            Self::Dropped(drop) => drop as u32,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_reason_has_a_record_and_a_name_of_its_own() {
+        let records: BTreeSet<_> = reasons().map(|reason| reason.index).collect();
+        let names: BTreeSet<_> = reasons().map(|reason| reason.name).collect();
+        assert_eq!(records.len(), reasons().count());
+        assert_eq!(names.len(), reasons().count());
+        assert!(records.iter().all(|&index| index < COUNTER_BACKENDS));
+    }
+
+    #[test]
+    fn a_verdict_counts_where_its_reason_says() {
+        assert_eq!(Verdict::Dropped(Drop::Loop).counter(), 37);
+        assert_eq!(Drop::ALL[5], Reason { kind: Kind::Dropped, name: Drop::Loop.name(), index: 37 });
+        assert_eq!(Verdict::Forwarded { backend: 3, egress: Egress::Same }.counter(), COUNTER_BACKENDS + 3);
+    }
+}
