@@ -6,6 +6,7 @@
 
 pub mod abi;
 pub mod address;
+pub mod bench;
 pub mod hash;
 pub mod mac;
 pub mod maglev;
