@@ -1,0 +1,426 @@
+//! System calls that aya and rustix do not offer: a few bpf(2) commands, mapped arrays, the grace period.
+#![allow(unsafe_code, reason = "raw bpf(2), mmap(2) and membarrier(2); each block says why it is sound")]
+
+use std::ffi::CString;
+use std::io;
+use std::marker::PhantomData;
+use std::mem::{offset_of, size_of, size_of_val};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use pen_common::abi;
+
+// Numbers of commands, types and flags: linux/bpf.h (stable kernel interface).
+const BPF_MAP_CREATE: u32 = 0;
+const BPF_MAP_DELETE_ELEM: u32 = 3;
+const BPF_OBJ_PIN: u32 = 6;
+const BPF_OBJ_GET: u32 = 7;
+const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
+const BPF_MAP_LOOKUP_BATCH: u32 = 24;
+const BPF_LINK_CREATE: u32 = 28;
+const BPF_LINK_UPDATE: u32 = 29;
+const BPF_LINK_DETACH: u32 = 34;
+/// `BPF_XDP`, the attach type.
+const ATTACH_XDP: u32 = 37;
+/// `BPF_MAP_TYPE_ARRAY`.
+const MAP_TYPE_ARRAY: u32 = 2;
+/// `BPF_LINK_TYPE_XDP`.
+const LINK_TYPE_XDP: u32 = 6;
+/// `BPF_F_MMAPABLE`: the array can be mapped into memory.
+pub(super) const MMAPABLE: u32 = 1 << 10;
+/// `MEMBARRIER_CMD_GLOBAL`: returns after an RCU grace period.
+const MEMBARRIER_GLOBAL: libc::c_int = 1;
+
+/// A plain value of the map ABI: `repr(C)`, no padding, any bit pattern is valid, a multiple of 8 bytes long.
+///
+/// # Safety
+/// All of the above must hold for the type.
+pub(super) unsafe trait Plain: Copy + 'static {}
+
+// SAFETY: the ABI promises it for all of its types, and its const assertions pin their sizes.
+unsafe impl Plain for abi::Directory {}
+// SAFETY: as above.
+unsafe impl Plain for abi::DirectoryHalf {}
+// SAFETY: as above.
+unsafe impl Plain for abi::Backend {}
+// SAFETY: as above.
+unsafe impl Plain for abi::Slot {}
+// SAFETY: as above.
+unsafe impl Plain for abi::Instance {}
+// SAFETY: as above.
+unsafe impl Plain for abi::Counter {}
+// SAFETY: an integer of 8 bytes.
+unsafe impl Plain for u64 {}
+
+/// The words of a plain value, in memory order.
+pub(super) fn words_of<T: Plain>(value: &T) -> Vec<u64> {
+    let mut words = vec![0u64; size_of::<T>() / 8];
+    // SAFETY: both are valid for `size_of_val(words)` ≤ size_of::<T>() bytes and do not overlap; T has no padding.
+    unsafe {
+        ptr::copy_nonoverlapping(
+            ptr::from_ref(value).cast::<u8>(),
+            words.as_mut_ptr().cast::<u8>(),
+            size_of_val(words.as_slice()),
+        );
+    }
+    words
+}
+
+/// A fixed-size mapping of an array made with [`MMAPABLE`], shared with the kernel.
+///
+/// The kernel (and tests) may read or write it at any time, so it is only ever touched through atomics.
+pub(super) struct Mapped<T: Plain> {
+    base: NonNull<u64>,
+    len: usize,
+    element: PhantomData<T>,
+}
+
+// SAFETY: the mapping belongs to this value alone and is accessed through atomics only.
+unsafe impl<T: Plain> Send for Mapped<T> {}
+// SAFETY: as above; atomics may be shared.
+unsafe impl<T: Plain> Sync for Mapped<T> {}
+
+impl<T: Plain> Mapped<T> {
+    /// Maps the first `len` elements of an array map whose value is a `T`.
+    pub(super) fn new(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        let bytes = len * size_of::<T>();
+        // SAFETY: a fresh mapping at an address of the kernel's choice; nothing of ours is replaced.
+        let address = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mmap gave address 0"))?;
+        Ok(Self { base, len, element: PhantomData })
+    }
+
+    /// All words of the mapping.
+    pub(super) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is page-aligned, `len * size_of::<T>()` bytes long and lives as long as self.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast::<AtomicU64>(), self.bytes() / 8) }
+    }
+
+    /// All half-words of the mapping. Nobody mixes sizes on one address concurrently: a field is either a
+    /// u32 stored through here or part of a word stored through [`Self::words`].
+    pub(super) fn half_words(&self) -> &[AtomicU32] {
+        // SAFETY: as in `words`.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast::<AtomicU32>(), self.bytes() / 4) }
+    }
+
+    /// The words of element `index`; empty where there is none.
+    pub(super) fn element(&self, index: usize) -> &[AtomicU64] {
+        let size = size_of::<T>() / 8;
+        self.words().get(index * size..(index + 1) * size).unwrap_or_default()
+    }
+
+    /// A copy of element `index`, word by word.
+    pub(super) fn read(&self, index: usize) -> Option<T> {
+        read_plain(self.element(index))
+    }
+
+    fn bytes(&self) -> usize {
+        self.len * size_of::<T>()
+    }
+}
+
+impl<T: Plain> Drop for Mapped<T> {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping that `new` made; no reference outlives self.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes()) };
+    }
+}
+
+/// A copy of the plain value that starts at the first of these words; `None` where they are too few.
+pub(super) fn read_plain<T: Plain>(words: &[AtomicU64]) -> Option<T> {
+    let words = words.get(..size_of::<T>() / 8)?;
+    plain_from_words(&words.iter().map(|word| word.load(Ordering::Acquire)).collect::<Vec<_>>())
+}
+
+/// The plain value that these words are; `None` where they are too few.
+pub(super) fn plain_from_words<T: Plain>(words: &[u64]) -> Option<T> {
+    if words.len() < size_of::<T>() / 8 {
+        return None;
+    }
+    // SAFETY: T is plain, so these bytes are a valid T; read_unaligned asks for no alignment.
+    Some(unsafe { ptr::read_unaligned(words.as_ptr().cast::<T>()) })
+}
+
+/// Stores a plain value word by word, the first word last.
+pub(super) fn write_plain<T: Plain>(into: &[AtomicU64], value: &T) {
+    for (cell, word) in into.iter().zip(words_of(value)).rev() {
+        cell.store(word, Ordering::Release);
+    }
+}
+
+/// Waits until no packet is on its way that started before this call (an RCU grace period: some milliseconds).
+pub(super) fn grace_period() -> io::Result<()> {
+    // SAFETY: no memory is handed over.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_GLOBAL, 0, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The kernel's HZ, exactly: the coarse clock's resolution is one tick.
+pub(super) fn ticks_per_second() -> io::Result<u64> {
+    let mut resolution = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `resolution` is a valid place for the answer.
+    let result = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &mut resolution) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    match u64::try_from(resolution.tv_nsec) {
+        Ok(tick) if tick > 0 && resolution.tv_sec == 0 => Ok((1_000_000_000 + tick / 2) / tick),
+        _ => Err(io::Error::other(format!(
+            "a clock tick of {}.{:09} s",
+            resolution.tv_sec, resolution.tv_nsec
+        ))),
+    }
+}
+
+/// What the kernel says of an XDP link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkFacts {
+    /// Id of the program it runs.
+    pub(super) program: u32,
+    /// Interface it is on; 0 = none any more.
+    pub(super) ifindex: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; 16],
+}
+
+/// Creates an array of `entries` values of `value_size` bytes.
+pub(super) fn create_array(name: &str, value_size: u32, entries: u32, flags: u32) -> io::Result<OwnedFd> {
+    let mut attributes = MapCreate {
+        map_type: MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size,
+        max_entries: entries,
+        map_flags: flags,
+        ..Default::default()
+    };
+    // One byte less than the field: the kernel wants a terminating zero.
+    for (to, from) in attributes.map_name[..15].iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    let fd = bpf(BPF_MAP_CREATE, &mut attributes)?;
+    // SAFETY: the kernel just gave us this descriptor; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[repr(C)]
+struct ObjectGet {
+    path: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// Opens what is pinned at `path`.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = ObjectGet { path: name.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    let fd = bpf(BPF_OBJ_GET, &mut attributes)?;
+    // SAFETY: the kernel just gave us this descriptor; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Pins an object at `path`, which must not exist.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = ObjectGet { path: name.as_ptr() as u64, bpf_fd: raw(object), file_flags: 0 };
+    bpf(BPF_OBJ_PIN, &mut attributes).map(drop)
+}
+
+#[repr(C)]
+struct GetInfo {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// The head of `struct bpf_link_info` and its XDP arm; longer ones are cut by the kernel.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    link_type: u32,
+    id: u32,
+    program: u32,
+    alignment: u32,
+    ifindex: u32,
+    rest: [u32; 11],
+}
+
+/// Asks the kernel about a link; refuses what is not an XDP link.
+pub(super) fn link_facts(link: BorrowedFd<'_>) -> io::Result<LinkFacts> {
+    let mut info = LinkInfo::default();
+    let mut attributes = GetInfo {
+        bpf_fd: raw(link),
+        info_len: size_of::<LinkInfo>() as u32,
+        info: ptr::from_mut(&mut info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    if info.link_type != LINK_TYPE_XDP {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not an XDP link"));
+    }
+    Ok(LinkFacts { program: info.program, ifindex: info.ifindex })
+}
+
+/// In which part of the stack a link runs its program (linux/if_link.h, `XDP_FLAGS_…`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum LinkMode {
+    /// After the packet was copied.
+    Generic = 1 << 1,
+    /// In the driver.
+    Native = 1 << 2,
+}
+
+#[repr(C)]
+struct LinkCreate {
+    program_fd: u32,
+    ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// Attaches an XDP program to an interface. Dropping the link before it is pinned detaches it again.
+///
+/// aya's attach hides some errors behind a second try over netlink, which leaves a link that cannot be pinned.
+pub(super) fn create_link(program: BorrowedFd<'_>, ifindex: u32, mode: LinkMode) -> io::Result<OwnedFd> {
+    let mut attributes =
+        LinkCreate { program_fd: raw(program), ifindex, attach_type: ATTACH_XDP, flags: mode as u32 };
+    let fd = bpf(BPF_LINK_CREATE, &mut attributes)?;
+    // SAFETY: the kernel just gave us this descriptor; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[repr(C)]
+struct LinkUpdate {
+    link_fd: u32,
+    program_fd: u32,
+    flags: u32,
+    old_program_fd: u32,
+}
+
+/// Puts another program in the place of the one that a link runs; no packet sees none.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes =
+        LinkUpdate { link_fd: raw(link), program_fd: raw(program), flags: 0, old_program_fd: 0 };
+    bpf(BPF_LINK_UPDATE, &mut attributes).map(drop)
+}
+
+#[repr(C)]
+struct LinkDetach {
+    link_fd: u32,
+}
+
+/// Detaches a link at once, whoever else holds it.
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(BPF_LINK_DETACH, &mut LinkDetach { link_fd: raw(link) }).map(drop)
+}
+
+#[repr(C)]
+struct MapElement {
+    map_fd: u32,
+    alignment: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Removes the element with this key; one that is not there is fine.
+pub(super) fn delete_element(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
+    let mut attributes =
+        MapElement { map_fd: raw(map), alignment: 0, key: ptr::from_ref(&key) as u64, value: 0, flags: 0 };
+    match bpf(BPF_MAP_DELETE_ELEM, &mut attributes) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[repr(C)]
+struct LookupBatch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+/// Counts the entries of a hash map by reading it through in batches.
+pub(super) fn count_entries(map: BorrowedFd<'_>, key_size: u32, value_size: u32) -> io::Result<u64> {
+    // A batch must hold the longest chain of the hash; the kernel says ENOSPC if it does not.
+    let mut room: u32 = 4096;
+    let mut position: Option<u32> = None;
+    let mut entries = 0;
+    loop {
+        let mut keys = vec![0u8; room as usize * key_size as usize];
+        let mut values = vec![0u8; room as usize * value_size as usize];
+        let (start, mut next) = (position.unwrap_or_default(), 0u32);
+        let mut attributes = LookupBatch {
+            in_batch: position.map_or(0, |_| ptr::from_ref(&start) as u64),
+            out_batch: ptr::from_mut(&mut next) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: room,
+            map_fd: raw(map),
+            element_flags: 0,
+            flags: 0,
+        };
+        match bpf(BPF_MAP_LOOKUP_BATCH, &mut attributes) {
+            Ok(_) => entries += u64::from(attributes.count),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                return Ok(entries + u64::from(attributes.count));
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && room < 1 << 20 => {
+                room *= 4;
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        position = Some(next);
+    }
+}
+
+/// One bpf(2) call; the kernel zero-extends attributes that are shorter than its own.
+fn bpf<A>(command: u32, attributes: &mut A) -> io::Result<i32> {
+    // SAFETY: `attributes` is a valid `union bpf_attr` prefix of the size given; pointers inside it are to
+    // live buffers of the caller that are as large as the command writes.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attributes), size_of::<A>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_fd().as_raw_fd() as u32
+}
+
+// The mapping rounds values up to 8 bytes, so types that are mapped must be multiples of it.
+const _: () = {
+    assert!(size_of::<abi::Directory>().is_multiple_of(8));
+    assert!(size_of::<abi::Backend>().is_multiple_of(8));
+    assert!(size_of::<abi::Slot>() == 8);
+    assert!(offset_of!(abi::Directory, active) == 0);
+};
