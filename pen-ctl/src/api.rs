@@ -1,0 +1,225 @@
+//! What is asked of the controller, and what it answers. The command line and the HTTP API are two ways to say it.
+
+pub mod document;
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::state::desired::InterfaceSpec;
+use crate::state::spec::{BackendSpec, ServiceSpec};
+use document::{
+    BackendDocument, BackendList, ChangeDocument, InterfaceList, ServiceDocument, ServiceList, StatusDocument,
+};
+
+/// Something asked of the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Everything there is to see: [`Reply::Status`].
+    Status,
+    /// Add a service (`name` and `vip` needed): [`Reply::Service`].
+    ServiceAdd(ServiceSpec),
+    /// Change what `spec` says of a service; its backends are left alone: [`Reply::Service`].
+    ServiceSet {
+        /// Which.
+        name: String,
+        /// What.
+        spec: ServiceSpec,
+    },
+    /// Remove a service and its backends: [`Reply::Changed`].
+    ServiceRemove {
+        /// Which.
+        name: String,
+    },
+    /// All services: [`Reply::Services`].
+    ServiceList,
+    /// One service: [`Reply::Service`].
+    ServiceShow {
+        /// Which.
+        name: String,
+    },
+    /// Add a backend (`address` needed): [`Reply::Backend`].
+    BackendAdd {
+        /// To which service.
+        service: String,
+        /// What.
+        spec: BackendSpec,
+    },
+    /// Change what `spec` says of a backend: [`Reply::Backend`].
+    BackendSet {
+        /// Of which service.
+        service: String,
+        /// Which.
+        address: IpAddr,
+        /// What.
+        spec: BackendSpec,
+    },
+    /// Remove a backend: [`Reply::Changed`].
+    BackendRemove {
+        /// Of which service.
+        service: String,
+        /// Which.
+        address: IpAddr,
+    },
+    /// Backends of one service, or of all: [`Reply::Backends`].
+    BackendList {
+        /// Of which service.
+        service: Option<String>,
+    },
+    /// Attach to interfaces, all or none: [`Reply::Interfaces`], once packets would flow.
+    Attach(Vec<InterfaceSpec>),
+    /// Detach from interfaces; those not attached are no error: [`Reply::Changed`].
+    Detach(Interfaces),
+    /// Interfaces attached or meant to be: [`Reply::Interfaces`].
+    InterfaceList,
+    /// Replace services and backends by those of a file: [`Reply::Changed`].
+    Apply {
+        /// What the file is called, for messages.
+        file: String,
+        /// Its contents: TOML.
+        text: String,
+    },
+    /// Read the controller's own file again and apply it (SIGHUP): [`Reply::Changed`].
+    Reload,
+    /// End the controller; forwarding goes on unless `detach`: [`Reply::Changed`], after which it ends.
+    Stop {
+        /// Detach from all interfaces first; the next run attaches them again.
+        detach: bool,
+    },
+}
+
+/// Which interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interfaces {
+    /// Every one.
+    All,
+    /// These.
+    Named(Vec<String>),
+}
+
+/// What the controller answers; serialized, it is the document within.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<StatusDocument>),
+    /// All services.
+    Services(ServiceList),
+    /// One service.
+    Service(Box<ServiceDocument>),
+    /// Several backends.
+    Backends(BackendList),
+    /// One backend.
+    Backend(Box<BackendDocument>),
+    /// Interfaces.
+    Interfaces(InterfaceList),
+    /// Something was changed, or was already so.
+    Changed(ChangeDocument),
+}
+
+/// Why a request was not done. Nothing has changed, unless the message says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}{}{hint}", if .hint.is_empty() { "" } else { "; " })]
+pub struct ApiError {
+    /// What kind of refusal it is.
+    pub code: ErrorCode,
+    /// What failed, and on what.
+    pub message: String,
+    /// What to do; may be empty.
+    #[serde(default)]
+    pub hint: String,
+}
+
+/// The body of an answer that is an error: `{"error":{"code","message","hint"}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDocument {
+    /// The error.
+    pub error: ApiError,
+}
+
+/// Kinds of refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The request is not well formed, or says something that cannot be.
+    Invalid,
+    /// It names something that is not there.
+    NotFound,
+    /// It adds something that is already there.
+    Exists,
+    /// It is part of the design but not built yet.
+    NotSupported,
+    /// Whoever asks may not do this.
+    Denied,
+    /// The data plane or the kernel refused it.
+    Refused,
+    /// The state could not be made durable.
+    Storage,
+    /// Something that should not happen.
+    Internal,
+    /// No controller answers.
+    NoController,
+}
+
+impl ErrorCode {
+    /// The HTTP status that goes with it (RFC 9110, section 15).
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::Denied => 403,
+            Self::NotFound => 404,
+            Self::Exists | Self::Refused => 409,
+            Self::NotSupported => 422,
+            Self::Storage | Self::Internal => 500,
+            Self::NoController => 503,
+        }
+    }
+
+    /// The exit status of a command that ends with it.
+    pub fn exit_status(self) -> u8 {
+        match self {
+            Self::NoController => 3,
+            _ => 1,
+        }
+    }
+}
+
+impl ApiError {
+    /// An error with a hint.
+    pub fn new(code: ErrorCode, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: hint.into() }
+    }
+
+    /// A request that cannot be.
+    pub fn invalid(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Invalid, message, hint)
+    }
+}
+
+impl From<crate::state::text::TextError> for ApiError {
+    fn from(error: crate::state::text::TextError) -> Self {
+        let message = error.to_string();
+        let code = match message.contains("not supported yet") {
+            true => ErrorCode::NotSupported,
+            false => ErrorCode::Invalid,
+        };
+        match message.split_once("; ") {
+            Some((message, hint)) => Self::new(code, message, hint),
+            None => Self::new(code, message, ""),
+        }
+    }
+}
+
+/// Reads a request's JSON body; errors are in words for people.
+pub fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| {
+        let text = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        match error.classify() {
+            serde_json::error::Category::Data => {
+                crate::state::text::TextError(text.trim_end_matches(place.as_str()).to_owned()).into()
+            }
+            _ => ApiError::invalid(format!("the request is not JSON: {text}"), "send a JSON object"),
+        }
+    })
+}

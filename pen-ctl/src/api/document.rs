@@ -1,0 +1,189 @@
+//! The documents the controller answers with: what `--json` prints. Fields are added, never renamed.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataplane::{Affinity, AttachMode, HealthStatus, Mac, OnEmpty, ServiceKey, Tracking, TrackingUse};
+use crate::state::desired::{AdminState, Health, Scheduler};
+use crate::state::text;
+
+/// Everything there is to see.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusDocument {
+    /// The controller itself.
+    pub controller: ControllerDocument,
+    /// Interfaces attached or meant to be.
+    pub interfaces: Vec<InterfaceDocument>,
+    /// Services.
+    pub services: Vec<ServiceDocument>,
+    /// What became of packets.
+    pub packets: PacketsDocument,
+    /// How full the tracking tables are.
+    pub tracking: TrackingUse,
+    /// What somebody should look at, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// The controller itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControllerDocument {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// What moves packets: `xdp`.
+    pub dataplane: String,
+    /// How long it has been running.
+    pub uptime_seconds: u64,
+    /// The file it was started with.
+    pub file: Option<String>,
+    /// That file is other than the one last applied: what runs is the durable state.
+    pub file_differs: bool,
+    /// Keys the choice of slots; the same on all nodes of a fleet.
+    #[serde(with = "text::seed")]
+    pub seed: u64,
+    /// Where metrics and status are served over TCP.
+    pub http: Option<SocketAddr>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceDocument {
+    /// Its name.
+    pub name: String,
+    /// How it is attached: `native` or `generic`; before that, what was asked for.
+    pub mode: AttachMode,
+    /// Whether packets flow through us.
+    pub state: InterfaceState,
+    /// Why it is pending, in words; empty when attached.
+    pub detail: String,
+    /// Whether requests for VIPs are answered here.
+    pub announce: bool,
+}
+
+/// Whether packets of an interface flow through us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InterfaceState {
+    /// They do.
+    Attached,
+    /// They will, once what stands in the way is gone.
+    Pending,
+}
+
+/// Interfaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceList {
+    /// In the order they were asked for.
+    pub interfaces: Vec<InterfaceDocument>,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceDocument {
+    /// What people call it.
+    pub name: String,
+    /// VIP, port and protocol.
+    pub vip: ServiceKey,
+    /// What the choice hashes.
+    pub affinity: Affinity,
+    /// Who gets a newcomer.
+    pub scheduler: Scheduler,
+    /// Memory of which backend was given.
+    pub tracking: Tracking,
+    /// After how long unused a memory no longer counts; zero = until evicted.
+    #[serde(with = "text::required_duration")]
+    pub tracking_timeout: Duration,
+    /// How long a window of changing owners stays open.
+    #[serde(with = "text::required_duration")]
+    pub transition: Duration,
+    /// What becomes of packets when nobody is serving.
+    pub on_empty: OnEmpty,
+    /// How its backends are checked.
+    pub health: Health,
+    /// Its backends.
+    pub backends: Vec<BackendDocument>,
+    /// Frames forwarded, to removed backends too.
+    pub packets: u64,
+    /// Their bytes from the Ethernet header on.
+    pub bytes: u64,
+}
+
+/// Services.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceList {
+    /// In the order they were added.
+    pub services: Vec<ServiceDocument>,
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendDocument {
+    /// The name of its service.
+    pub service: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its share of newcomers.
+    pub weight: u16,
+    /// The lowest number that has anybody serving serves.
+    pub priority: u16,
+    /// What the administrator asked of it.
+    pub state: AdminState,
+    /// What was seen of it.
+    pub health: HealthDocument,
+    /// It gets newcomers.
+    pub serving: bool,
+    /// Why it is not serving, in words; absent when it is.
+    pub reason: Option<String>,
+    /// When its health last changed (RFC 3339).
+    pub since: String,
+    /// Its MAC, once known.
+    pub mac: Option<Mac>,
+    /// Frames forwarded to it.
+    pub packets: u64,
+    /// Their bytes from the Ethernet header on.
+    pub bytes: u64,
+}
+
+/// Backends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendList {
+    /// By service, in the order they were added.
+    pub backends: Vec<BackendDocument>,
+}
+
+/// What was seen of a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthDocument {
+    /// The verdict.
+    pub status: HealthStatus,
+    /// In words: `connected in 0.3 ms`, `connection refused`.
+    pub detail: String,
+}
+
+/// What became of packets, in frames.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PacketsDocument {
+    /// All that came in on attached interfaces.
+    pub received: u64,
+    /// To backends.
+    pub forwarded: u64,
+    /// By us, by reason.
+    pub answered: BTreeMap<String, u64>,
+    /// To the local stack, by reason.
+    pub passed: BTreeMap<String, u64>,
+    /// Away, by reason.
+    pub dropped: BTreeMap<String, u64>,
+}
+
+/// What a change came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeDocument {
+    /// Something is other than before.
+    pub changed: bool,
+    /// What somebody should know about it, one line each.
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,167 @@
+//! What people write about services and backends: keys of the file, of the API and of flags, each optional.
+//!
+//! The same types add (what is left out gets its default) and change (what is left out stays).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::desired::{AdminState, Backend, Health, Scheduler, Service};
+use super::text::{self, TextError};
+use crate::dataplane::{Affinity, Mac, OnEmpty, ServiceKey, Tracking};
+
+/// Keys of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServiceSpec {
+    /// What people call it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// VIP, port and protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vip: Option<ServiceKey>,
+    /// What the choice hashes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// Who gets a newcomer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<Scheduler>,
+    /// Memory of which backend was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<Tracking>,
+    /// After how long unused a memory no longer counts; zero = until evicted.
+    #[serde(with = "text::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub tracking_timeout: Option<Duration>,
+    /// How long a window of changing owners stays open.
+    #[serde(with = "text::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub transition: Option<Duration>,
+    /// What becomes of packets when nobody is serving.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_empty: Option<OnEmpty>,
+    /// How its backends are checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Its backends (in the file and when adding).
+    #[serde(rename = "backend", skip_serializing_if = "Vec::is_empty")]
+    pub backends: Vec<BackendSpec>,
+}
+
+/// Keys of a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackendSpec {
+    /// Its address, without a port.
+    #[serde(with = "optional_address", skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Its share of newcomers: 1 to 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// The lowest number that has anybody serving serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u16>,
+    /// Its MAC where it is not to be looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// The VLAN it is on; goes with `mac`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// What is asked of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<AdminState>,
+    /// How it is checked, where other than its service's way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+impl ServiceSpec {
+    /// A service of its own, with defaults for what is left out.
+    pub fn complete(&self) -> Result<Service, TextError> {
+        let missing = |key, example| {
+            let name = self.name.as_deref().unwrap_or("without a name");
+            TextError(format!("service {name}: the key `{key}` is missing; write {key} = \"{example}\""))
+        };
+        let vip = self.vip.ok_or_else(|| missing("vip", "10.0.0.100:80/tcp"))?;
+        let name = self.name.clone().ok_or_else(|| {
+            TextError(format!("service {vip}: the key `name` is missing; write name = \"web\""))
+        })?;
+        let mut service = Service::new(name, vip);
+        self.change(&mut service);
+        for backend in &self.backends {
+            service.backends.push(backend.complete(&service.name)?);
+        }
+        Ok(service)
+    }
+
+    /// Changes what is said; backends are left alone. Affinity `none` implies tracking `off`, and leaving it
+    /// brings tracking back to its default unless it is named too.
+    pub fn change(&self, service: &mut Service) {
+        let was = service.affinity;
+        set(&mut service.name, &self.name);
+        set(&mut service.vip, &self.vip);
+        set(&mut service.affinity, &self.affinity);
+        set(&mut service.scheduler, &self.scheduler);
+        if was == Affinity::None && service.affinity != Affinity::None {
+            service.tracking = Tracking::default();
+        }
+        set(&mut service.tracking, &self.tracking);
+        if service.affinity == Affinity::None && self.tracking.is_none() {
+            service.tracking = Tracking::Off;
+        }
+        set(&mut service.tracking_timeout, &self.tracking_timeout);
+        set(&mut service.transition, &self.transition);
+        set(&mut service.on_empty, &self.on_empty);
+        if self.health.is_some() {
+            service.health.clone_from(&self.health);
+        }
+    }
+}
+
+impl BackendSpec {
+    /// A backend of its own, with defaults for what is left out.
+    pub fn complete(&self, service: &str) -> Result<Backend, TextError> {
+        let address = self.address.ok_or_else(|| {
+            TextError(format!(
+                "service {service}: a backend has no `address`; write backend = [{{ address = \"10.0.0.11\" }}]"
+            ))
+        })?;
+        let mut backend = Backend::new(address);
+        self.change(&mut backend);
+        Ok(backend)
+    }
+
+    /// Changes what is said; the address stays.
+    pub fn change(&self, backend: &mut Backend) {
+        set(&mut backend.weight, &self.weight);
+        set(&mut backend.priority, &self.priority);
+        set(&mut backend.state, &self.state);
+        backend.mac = self.mac.or(backend.mac);
+        backend.vlan = self.vlan.or(backend.vlan);
+        if self.health.is_some() {
+            backend.health.clone_from(&self.health);
+        }
+    }
+}
+
+fn set<T: Clone>(field: &mut T, wanted: &Option<T>) {
+    if let Some(value) = wanted {
+        field.clone_from(value);
+    }
+}
+
+/// serde form of an optional backend address.
+mod optional_address {
+    use super::*;
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<IpAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => text::address::serialize(value, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<IpAddr>, D::Error> {
+        text::address::deserialize(d).map(Some)
+    }
+}
