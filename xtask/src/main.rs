@@ -1,2 +1,49 @@
-//! x
-fn main() {}
+//! `cargo xtask …`: what can be done with this repository beyond `cargo build`.
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{ci, demo, lab, test};
+
+/// pen's task runner.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// See pen at work: a network of namespaces on this machine, real traffic, failures (asks for sudo)
+    Demo(demo::DemoArgs),
+    /// Run every test; those that need root run only as root
+    Test,
+    /// What `.ci/run` does once the tools are there
+    Ci,
+    /// The servers of a backend in a lab
+    #[command(name = lab::server::COMMAND, hide = true)]
+    LabServer {
+        /// The backend's name
+        name: String,
+        /// Addresses for UDP
+        addresses: Vec<IpAddr>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Demo(args) => return demo::main(&args),
+        Task::Test => return test::main(),
+        Task::Ci => return ci::main(),
+        Task::LabServer { name, addresses } => lab::server::run(&name, &addresses),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Networks of namespaces on this machine, for the demo and the tests: clients, balancers and backends around a
+//! bridge that stands in a namespace of its own, so that nothing of the machine's own network is touched.
+//!
+//! ```text
+//!   client ──┐              ┌── b1
+//!            ├── switch ────┼── b2
+//!   pen1 ────┘   (bridge)   └── b3
+//! ```
+
+pub mod address;
+pub mod capture;
+pub mod cluster;
+pub mod controller;
+pub mod dns;
+pub mod frame;
+pub mod http;
+pub mod namespace;
+pub mod needs;
+pub mod server;
+mod sweep;
+pub mod sys;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use address::{Family, Role};
+use namespace::Namespace;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use sys::{Offload, PassProgram};
+
+/// What can go wrong in a lab.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused something.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried, on what.
+        what: String,
+        /// Why it did not work.
+        source: io::Error,
+    },
+    /// A command or a claim failed.
+    #[error("{what}: {why}")]
+    Failed {
+        /// What was tried, on what.
+        what: String,
+        /// Why it did not work.
+        why: String,
+    },
+    /// Something awaited did not happen.
+    #[error("waited {} s in vain for {what}{}{last}", .bound.as_secs(), if .last.is_empty() { "" } else { "; last seen: " })]
+    Timeout {
+        /// What was awaited.
+        what: String,
+        /// For how long.
+        bound: Duration,
+        /// What was seen last; may be empty.
+        last: String,
+    },
+    /// Somebody pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// The system refused something.
+    pub fn io(what: &str, source: impl Into<io::Error>) -> Self {
+        Self::Io { what: what.to_owned(), source: source.into() }
+    }
+}
+
+/// What a lab's functions give.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a lab consists of.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// First word of all names: `pen-demo`, `pen-test`.
+    pub prefix: &'static str,
+    /// How many balancers.
+    pub balancers: u8,
+    /// How many backends.
+    pub backends: u8,
+    /// How many addresses of each family the client has.
+    pub clients: u8,
+}
+
+/// A network of namespaces; dropping it removes everything, whoever still runs there.
+pub struct Lab {
+    name: String,
+    directory: PathBuf,
+    mounts: Vec<PathBuf>,
+    /// Where the clients are.
+    pub client: Host,
+    /// Where pen runs.
+    pub balancers: Vec<Host>,
+    /// Where the servers are.
+    pub backends: Vec<Host>,
+    /// Where the bridge is; its ports are named like the hosts.
+    pub switch: Namespace,
+}
+
+/// A host of the lab: a namespace with `eth0` on the switch.
+pub struct Host {
+    /// `client`, `pen1`, `b2`: also the name of its port on the switch.
+    pub name: String,
+    /// Where it lives.
+    pub namespace: Arc<Namespace>,
+    /// MAC of its `eth0`.
+    pub mac: [u8; 6],
+    /// What it is, and which one.
+    pub role: Role,
+    _pass: Option<PassProgram>,
+}
+
+impl Lab {
+    /// Builds it; sweeps away first what earlier, killed runs left behind.
+    pub fn build(plan: &Plan) -> Result<Self> {
+        sweep::sweep(plan.prefix);
+        static RUN: AtomicU32 = AtomicU32::new(1);
+        let name = format!("{}-{}-{}", plan.prefix, std::process::id(), RUN.fetch_add(1, Ordering::Relaxed));
+        let directory = sweep::directory(&name);
+        fs::create_dir(&directory).map_err(|e| Error::io(&directory.display().to_string(), e))?;
+        let switch = build_switch(&name)?;
+        let host = |role| Host::build(&name, &switch, role, plan.clients);
+        let lab = Self {
+            client: host(Role::Client)?,
+            balancers: (1..=plan.balancers).map(|n| host(Role::Balancer(n))).collect::<Result<_>>()?,
+            backends: (1..=plan.backends).map(|n| host(Role::Backend(n))).collect::<Result<_>>()?,
+            name,
+            directory,
+            mounts: Vec::new(),
+            switch,
+        };
+        let hosts = [&lab.client].into_iter().chain(&lab.balancers).chain(&lab.backends);
+        hosts.map(|host| lab.await_port(host)).collect::<Result<()>>()?;
+        Ok(lab)
+    }
+
+    /// First part of the names of all its namespaces.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A directory of its own, gone with it.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Mounts a bpffs in its directory.
+    pub fn mount_bpffs(&mut self, name: &str) -> Result<PathBuf> {
+        let path = self.directory.join(name);
+        let failed = |e: io::Error| Error::io(&format!("mount a bpffs on {}", path.display()), e);
+        fs::create_dir(&path).map_err(failed)?;
+        mount("none", &path, "bpf", MountFlags::empty(), None).map_err(|e| failed(e.into()))?;
+        self.mounts.push(path.clone());
+        Ok(path)
+    }
+
+    /// The backend called so.
+    pub fn backend(&self, name: &str) -> Option<&Host> {
+        self.backends.iter().find(|host| host.name == name)
+    }
+
+    /// Takes a host's cable out of the switch: frames vanish silently, its own link stays up.
+    pub fn unplug(&self, host: &Host) -> Result<()> {
+        self.switch.ip(&format!("link set {} nomaster", host.name)).map(drop)
+    }
+
+    /// Puts it back.
+    pub fn plug(&self, host: &Host) -> Result<()> {
+        self.switch.ip(&format!("link set {} master bridge", host.name))?;
+        self.await_port(host)
+    }
+
+    /// Waits until the bridge forwards for a host.
+    fn await_port(&self, host: &Host) -> Result<()> {
+        await_that(&format!("port {} of the bridge to forward", host.name), Duration::from_secs(10), || {
+            let state = self.switch.ip(&format!("-d link show dev {}", host.name))?;
+            Ok(if state.contains("state forwarding") { Ok(()) } else { Err(state) })
+        })
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Ends the processes first: a controller holds pins and a log under the directory.
+        for host in [&self.client].into_iter().chain(&self.balancers).chain(&self.backends) {
+            namespace::remove(host.namespace.name());
+        }
+        for path in &self.mounts {
+            let _ = unmount(path, UnmountFlags::DETACH);
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A bridge that learns and floods at once, and says nothing by itself.
+fn build_switch(lab: &str) -> Result<Namespace> {
+    let switch = Namespace::create(&format!("{lab}-switch"))?;
+    switch.sysctl("ipv6/conf/all/disable_ipv6", "1")?;
+    switch.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
+    switch.ip("link add bridge type bridge forward_delay 0 stp_state 0 mcast_snooping 0")?;
+    switch.ip("link set bridge up")?;
+    Ok(switch)
+}
+
+impl Host {
+    fn build(lab: &str, switch: &Namespace, role: Role, clients: u8) -> Result<Self> {
+        let name = role.name();
+        let namespace = Namespace::create(&format!("{lab}-{name}"))?;
+        let mac = role.mac();
+        let [a, b, c, d, e, f] = mac;
+        switch.ip(&format!(
+            "link add {name} type veth peer name eth0 address {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} netns {}",
+            namespace.name()
+        ))?;
+        for (place, interface) in [(&namespace, "eth0"), (switch, name.as_str())] {
+            place
+                .run(|| {
+                    sys::disable_offload(interface, Offload::TransmitChecksum)?;
+                    sys::disable_offload(interface, Offload::TransmitVlan)
+                })
+                .map_err(|e| Error::io(&format!("turn offloads of {name} off"), e))?;
+        }
+        let mut lines = "link set eth0 up\n".to_owned();
+        for address in role.addresses(clients) {
+            let (length, nodad) = if address.is_ipv4() { (16, "") } else { (64, "nodad") };
+            lines.push_str(&format!("addr add {address}/{length} dev eth0 {nodad}\n"));
+        }
+        namespace.ip_batch(&lines)?;
+        switch.ip(&format!("link set {name} master bridge up"))?;
+        let pass = match role {
+            Role::Balancer(_) => Some(
+                switch
+                    .run(|| PassProgram::attach(&name))
+                    .map_err(|e| Error::io(&format!("attach a passing XDP program to {name}"), e))?,
+            ),
+            _ => None,
+        };
+        Ok(Self { name, namespace: Arc::new(namespace), mac, role, _pass: pass })
+    }
+
+    /// Its own address.
+    pub fn address(&self, family: Family) -> std::net::IpAddr {
+        self.role.address(family)
+    }
+
+    /// Does what a DSR backend needs: it owns the VIPs on `lo` and says nothing about them to the link.
+    pub fn own_vips(&self, vips: &[std::net::IpAddr]) -> Result<()> {
+        self.namespace.sysctl("ipv4/conf/all/arp_ignore", "1")?;
+        self.namespace.sysctl("ipv4/conf/all/arp_announce", "2")?;
+        let lines = vips.iter().map(|vip| match vip {
+            std::net::IpAddr::V4(_) => format!("addr add {vip}/32 dev lo\n"),
+            std::net::IpAddr::V6(_) => format!("addr add {vip}/128 dev lo nodad\n"),
+        });
+        self.namespace.ip_batch(&lines.collect::<String>())
+    }
+}
+
+/// Looks again and again until `look` gives `Ok(Ok(_))`; what it gives as `Ok(Err(_))` is shown when the bound
+/// has passed. Ends early when interrupted.
+pub fn await_that<T, E: ToString>(
+    what: &str,
+    bound: Duration,
+    mut look: impl FnMut() -> Result<std::result::Result<T, E>>,
+) -> Result<T> {
+    let end = Instant::now() + bound;
+    loop {
+        if sys::interrupted() {
+            return Err(Error::Interrupted);
+        }
+        match look()? {
+            Ok(found) => return Ok(found),
+            Err(last) if Instant::now() > end => {
+                return Err(Error::Timeout { what: what.to_owned(), bound, last: last.to_string() });
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Listens on every port of the switch at once: which frame came from which host and went to which.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use rustix::net::netdevice::index_to_name;
+
+use super::frame::Frame;
+use super::sys::PacketSocket;
+use super::{Error, Lab, Result};
+
+/// Bytes kept of each frame: more than any header that is looked at.
+const KEPT: usize = 192;
+
+/// A frame on a port of the switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// The host behind the port.
+    pub host: String,
+    /// The host receives it (else the host sent it).
+    pub received: bool,
+    /// Its length in bytes, from the Ethernet header on.
+    pub length: usize,
+    /// What it says.
+    pub frame: Frame,
+}
+
+/// A running capture.
+pub struct Capture<T> {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<T>,
+}
+
+impl<T: Send + 'static> Capture<T> {
+    /// Has `note` gather every frame into `gathered`, from now on. Each frame is seen once for the host that
+    /// sent it and once for every host that receives it.
+    pub fn start(
+        lab: &Lab,
+        gathered: T,
+        mut note: impl FnMut(&mut T, Captured) + Send + 'static,
+    ) -> Result<Self> {
+        let (socket, ports) = lab
+            .switch
+            .run(|| PacketSocket::open().map(|socket| (socket, ports())))
+            .map_err(|e| Error::io("open a packet socket on the switch", e))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let mut gathered = gathered;
+            let mut buffer = [0; KEPT];
+            loop {
+                // Asked before looking: what was sent before the stop is in the socket by then.
+                let last = stopped.load(Ordering::Acquire);
+                match socket.receive(&mut buffer) {
+                    Ok(Some(seen)) => {
+                        let frame = Frame::parse(&buffer[..seen.length.min(KEPT)]);
+                        if let (Some(host), Some(frame)) = (ports.get(&seen.interface), frame) {
+                            let host = host.clone();
+                            let captured =
+                                Captured { host, received: seen.outgoing, length: seen.length, frame };
+                            note(&mut gathered, captured);
+                        }
+                    }
+                    _ if last => return gathered,
+                    _ => {}
+                }
+            }
+        });
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends it, once everything that happened until now is in.
+    ///
+    /// # Panics
+    /// Where `note` did.
+    pub fn stop(self) -> T {
+        self.stop.store(true, Ordering::Release);
+        match self.thread.join() {
+            Ok(gathered) => gathered,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+/// Captures the frames that `wanted` names.
+pub fn frames(
+    lab: &Lab,
+    wanted: impl Fn(&Captured) -> bool + Send + 'static,
+) -> Result<Capture<Vec<Captured>>> {
+    Capture::start(lab, Vec::new(), move |kept, captured| {
+        if wanted(&captured) {
+            kept.push(captured);
+        }
+    })
+}
+
+/// Names of the calling thread's interfaces by index, the bridge itself left out.
+fn ports() -> HashMap<u32, String> {
+    let Ok(socket) = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None) else {
+        return HashMap::new();
+    };
+    let named = (1..=1024).filter_map(|index| Some((index, index_to_name(&socket, index).ok()?)));
+    named.filter(|(_, name)| name != "bridge" && name != "lo").collect()
+}

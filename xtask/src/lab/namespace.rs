@@ -1,0 +1,145 @@
+//! One network namespace: made, entered, configured with `ip`, and removed with all that runs in it.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::{Error, Result};
+
+/// A network namespace under `/run/netns`; dropping it ends what runs in it and removes it.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+    handle: File,
+}
+
+impl Namespace {
+    /// Makes a new one, with `lo` up, and neither duplicate address detection nor reverse path filtering.
+    pub fn create(name: &str) -> Result<Self> {
+        ip(["netns", "add", name])?;
+        let handle = File::open(Path::new("/run/netns").join(name));
+        let namespace = Self { name: name.to_owned(), handle: handle.map_err(|e| Error::io(name, e))? };
+        for (key, value) in [
+            ("ipv6/conf/all/accept_dad", "0"),
+            ("ipv6/conf/default/accept_dad", "0"),
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/default/rp_filter", "0"),
+        ] {
+            namespace.sysctl(key, value)?;
+        }
+        namespace.ip("link set lo up")?;
+        Ok(namespace)
+    }
+
+    /// Its name, as `ip netns` shows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `work` on a thread of its own inside; sockets made there belong to this namespace for good, and
+    /// so do processes started there.
+    pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                self.enter();
+                work()
+            });
+            match inside.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// Moves the calling thread inside, for good.
+    ///
+    /// # Panics
+    /// Where the kernel refuses: going on outside would let tests loose on the machine's own network.
+    pub fn enter(&self) {
+        let moved = move_into_link_name_space(self.handle.as_fd(), Some(LinkNameSpaceType::Network));
+        assert!(moved.is_ok(), "cannot enter network namespace {}: {moved:?}", self.name);
+    }
+
+    /// Starts a process inside.
+    pub fn spawn(&self, command: &mut Command) -> Result<Child> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        self.run(|| command.spawn()).map_err(|e| Error::io(&program, e))
+    }
+
+    /// `ip -n NAME` with these words.
+    pub fn ip(&self, words: &str) -> Result<String> {
+        ip(["-n", &self.name].into_iter().chain(words.split_whitespace()))
+    }
+
+    /// `ip -n NAME -batch` with these lines.
+    pub fn ip_batch(&self, lines: &str) -> Result<()> {
+        let describe = || format!("ip -n {} -batch", self.name);
+        let mut child = Command::new("ip")
+            .args(["-n", &self.name, "-batch", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| Error::io(&describe(), e))?;
+        if let Some(mut input) = child.stdin.take() {
+            input.write_all(lines.as_bytes()).map_err(|e| Error::io(&describe(), e))?;
+        }
+        let output = child.wait_with_output().map_err(|e| Error::io(&describe(), e))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::Failed {
+            what: describe(),
+            why: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
+    /// Sets a key under `/proc/sys/net` inside.
+    pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
+        let path = Path::new("/proc/sys/net").join(key);
+        self.run(|| fs::write(&path, value)).map_err(|e| Error::io(&path.display().to_string(), e))
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        remove(&self.name);
+    }
+}
+
+/// Ends what runs in the namespace and removes it; quietly, since it may be gone already.
+pub(super) fn remove(name: &str) {
+    let pids = ip(["netns", "pids", name]).unwrap_or_default();
+    let ourselves = rustix::process::getpid();
+    let others = pids.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?));
+    for pid in others.filter(|&pid| pid != ourselves) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    let _ = ip(["netns", "del", name]);
+}
+
+/// Runs `ip` and gives what it printed.
+pub(super) fn ip<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Result<String> {
+    let mut command = Command::new("ip");
+    command.args(words).stdin(Stdio::null());
+    let output = command.output();
+    let what = format!("{command:?}").replace('"', "");
+    match output {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::Failed {
+            what,
+            why: "there is no `ip` command here; install iproute2 (apt-get install iproute2)".to_owned(),
+        }),
+        Err(e) => Err(Error::io(&what, e)),
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Ok(output) => {
+            Err(Error::Failed { what, why: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+        }
+    }
+}
