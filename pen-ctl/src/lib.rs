@@ -3,5 +3,11 @@
 pub mod api;
 pub mod controller;
 pub mod dataplane;
+#[cfg(target_os = "linux")]
+mod link;
+#[cfg(target_os = "linux")]
+pub mod machine;
+#[cfg(target_os = "linux")]
+mod neighbor;
 pub mod state;
 pub mod surroundings;

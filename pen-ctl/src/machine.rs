@@ -1,0 +1,54 @@
+//! The machine around the controller, for real: links, neighbors, health and announcements on Linux.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+
+use tokio::sync::mpsc;
+
+use crate::link::LinkWatch;
+use crate::neighbor::Neighbors;
+use crate::surroundings::{Event, Link, Probe, Surroundings, Watched};
+
+pub(crate) mod netlink;
+#[cfg(test)]
+pub(crate) mod testing;
+
+/// Why the machine cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// No netlink socket.
+    #[error("open an rtnetlink socket: {0}; pen watches interfaces and neighbors through it")]
+    Netlink(#[source] io::Error),
+}
+
+/// This machine, or the network namespace of it that the controller was started in.
+pub struct Machine {
+    _links: LinkWatch,
+    neighbors: Neighbors,
+}
+
+impl Machine {
+    /// Starts to watch; must be called inside a tokio runtime whose threads are all in one network namespace.
+    /// Changes from here on are never missed: the first [`Event::Links`] tells of all interfaces.
+    ///
+    /// # Errors
+    /// [`MachineError`] if the kernel denies the sockets this takes.
+    pub fn start(events: mpsc::Sender<Event>) -> Result<Self, MachineError> {
+        let links = LinkWatch::start(events.clone()).map_err(MachineError::Netlink)?;
+        let neighbors = Neighbors::start(links.links(), events).map_err(MachineError::Netlink)?;
+        Ok(Self { _links: links, neighbors })
+    }
+}
+
+impl Surroundings for Machine {
+    fn watch(&mut self, addresses: BTreeSet<Watched>) {
+        self.neighbors.watch(addresses);
+    }
+
+    fn probe(&mut self, _probes: Vec<Probe>) {}
+
+    fn announce(&mut self, _interface: &Link, _vips: &[IpAddr]) {}
+
+    fn withdraw(&mut self, _interface: &Link, _vips: &[IpAddr]) {}
+}
