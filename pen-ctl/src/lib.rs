@@ -1,8 +1,10 @@
 //! pen's controller and command line, as a library that `pen-ctl`, the tests and the task runner share.
 
 pub mod api;
+mod background;
 pub mod controller;
 pub mod dataplane;
+mod health;
 #[cfg(target_os = "linux")]
 mod link;
 #[cfg(target_os = "linux")]

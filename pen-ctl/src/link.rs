@@ -14,8 +14,9 @@ use rtnetlink::packet_route::link::{
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::background::Background;
 use crate::dataplane::Mac;
-use crate::machine::netlink::{Asker, Background, Listener, Notice};
+use crate::machine::netlink::{Asker, Listener, Notice};
 use crate::surroundings::{Event, Link, Links};
 
 /// Changes come in crowds (a bridge that comes up, a container that starts): they are looked at together.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use tokio::sync::mpsc;
 
+use crate::health::Health;
 use crate::link::LinkWatch;
 use crate::neighbor::Neighbors;
 use crate::surroundings::{Event, Link, Probe, Surroundings, Watched};
@@ -26,6 +27,7 @@ pub enum MachineError {
 pub struct Machine {
     _links: LinkWatch,
     neighbors: Neighbors,
+    health: Health,
 }
 
 impl Machine {
@@ -36,8 +38,8 @@ impl Machine {
     /// [`MachineError`] if the kernel denies the sockets this takes.
     pub fn start(events: mpsc::Sender<Event>) -> Result<Self, MachineError> {
         let links = LinkWatch::start(events.clone()).map_err(MachineError::Netlink)?;
-        let neighbors = Neighbors::start(links.links(), events).map_err(MachineError::Netlink)?;
-        Ok(Self { _links: links, neighbors })
+        let neighbors = Neighbors::start(links.links(), events.clone()).map_err(MachineError::Netlink)?;
+        Ok(Self { _links: links, neighbors, health: Health::new(events) })
     }
 }
 
@@ -46,7 +48,9 @@ impl Surroundings for Machine {
         self.neighbors.watch(addresses);
     }
 
-    fn probe(&mut self, _probes: Vec<Probe>) {}
+    fn probe(&mut self, probes: Vec<Probe>) {
+        self.health.probe(probes);
+    }
 
     fn announce(&mut self, _interface: &Link, _vips: &[IpAddr]) {}
 

@@ -16,7 +16,8 @@ use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage}
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::machine::netlink::{Asker, Background, Listener, Notice};
+use crate::background::Background;
+use crate::machine::netlink::{Asker, Listener, Notice};
 use crate::surroundings::{Event, Links, Watched};
 use table::{Action, Seen, Table, Way};
 

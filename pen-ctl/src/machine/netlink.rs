@@ -9,31 +9,13 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::proto::sys::{AsyncSocket, SocketAddr};
 use rtnetlink::{Error, Handle, MulticastGroup};
-use tokio::task::JoinHandle;
+
+use crate::background::Background;
 
 /// The kernel answers requests while they are being sent; this long without an answer means a broken socket.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Receive buffer of a listening socket, bytes; the kernel may grant less.
 const LISTEN_BUFFER: usize = 4 << 20;
-
-/// A task that ends with its owner.
-pub(crate) struct Background(JoinHandle<()>);
-
-impl Background {
-    pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(future))
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.0.is_finished()
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 /// A socket to ask the kernel on.
 pub(crate) struct Asker {
