@@ -1,14 +1,26 @@
 //! All that decides in pen: a frame goes in, a verdict comes out.
 //!
 //! No I/O, no clock, no randomness, no allocation: what a packet's fate depends on comes in through the traits
-//! of `packet` and `tables`, so the same code runs in the kernel, in host tests and in tools.
-#![cfg_attr(not(test), no_std)]
+//! [`packet::Packet`] and [`tables::Tables`], so the same code runs in the kernel, in host tests and in tools.
+//! A packet's way: [`parse`], [`service`], [`track`], [`hash`], [`select`], [`rewrite`], [`verdict`], tied
+//! together in [`pipeline`].
+#![cfg_attr(not(any(test, feature = "host")), no_std)]
 
 pub mod abi;
 pub mod address;
 pub mod bench;
 pub mod hash;
+#[cfg(any(test, feature = "host"))]
+pub mod host;
 pub mod mac;
 pub mod maglev;
+pub mod packet;
+pub mod parse;
+pub mod pipeline;
+pub mod rewrite;
+pub mod select;
 pub mod service;
+pub mod solicitation;
+pub mod tables;
+pub mod track;
 pub mod verdict;

@@ -125,6 +125,8 @@ reasons! {
         WrongVlan = 38 "wrong_vlan",
         /// Larger than the way to the backend allows.
         TooBig = 39 "too_big",
+        /// The chosen backend is behind an interface that is not attached.
+        NoEgress = 40 "no_egress",
     }
 }
 

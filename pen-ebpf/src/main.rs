@@ -1,2 +1,14 @@
-//! Build for BPF only; see `cargo xtask build-ebpf`.
+//! pen's XDP program. Builds for BPF only, by `cargo xtask build-ebpf`; elsewhere it is empty.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod license;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod packet;
+#[cfg(target_arch = "bpf")]
+mod program;
+
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -1,0 +1,227 @@
+//! The pipeline on a host: frames and tables in ordinary memory, for tests and tools.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+
+use crate::abi::{
+    Address, Backend, DIRECTORY_BUCKETS, DIRECTORY_ENTRIES, Directory, DirectoryHalf, Interface,
+    LOOP_FILTER_WORDS, MAX_INTERFACES, SLOTS, ServiceEntry, Slot, TrackKeyV4, TrackKeyV6, Tracked,
+};
+use crate::packet::Packet;
+use crate::service::{self, BuildError};
+use crate::tables::{Memory, Puzzle, Tables};
+use crate::{mac, pipeline, verdict::Verdict};
+
+/// A frame in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame(pub Vec<u8>);
+
+impl Packet for Frame {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn bytes<const N: usize>(&self, at: usize) -> Option<&[u8; N]> {
+        self.0.get(at..)?.first_chunk()
+    }
+
+    fn bytes_mut<const N: usize>(&mut self, at: usize) -> Option<&mut [u8; N]> {
+        self.0.get_mut(at..)?.first_chunk_mut()
+    }
+
+    fn resize(&mut self, len: usize) -> bool {
+        self.0.resize(len, 0);
+        true
+    }
+}
+
+/// A key of either tracking table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HostKey {
+    /// Of `track_v4`.
+    V4(TrackKeyV4),
+    /// Of `track_v6`.
+    V6(TrackKeyV6),
+}
+
+/// All tables a packet's fate depends on.
+#[derive(Clone, Debug)]
+pub struct HostTables {
+    /// The directory.
+    pub directory: Box<Directory>,
+    /// Backends by index.
+    pub backends: Vec<Backend>,
+    /// Slot tables by service and half.
+    pub slots: HashMap<(u16, u32), Vec<Slot>>,
+    /// What is remembered; without a bound.
+    pub tracked: RefCell<HashMap<HostKey, Tracked>>,
+    /// The loop filter.
+    pub loop_filter: Box<[u64; LOOP_FILTER_WORDS]>,
+    /// The MACs of backends, with their services: [`mac::loop_key`]s.
+    pub backend_macs: HashSet<u64>,
+    /// What the clock shows, in jiffies.
+    pub jiffies: Cell<u64>,
+    /// What puzzled the pipeline so far.
+    pub puzzles: RefCell<Vec<Puzzle>>,
+}
+
+impl Default for HostTables {
+    fn default() -> Self {
+        let half = DirectoryHalf {
+            entries: [ServiceEntry::default(); DIRECTORY_ENTRIES],
+            displacement: [0; DIRECTORY_BUCKETS],
+            interfaces: [Interface::default(); MAX_INTERFACES],
+            hash_seed: 0,
+            interface_multiplier: 0,
+            reserved: 0,
+            spare: [0; 6],
+        };
+        // 250 jiffies a second, as most kernels have it: (jiffies >> 2) × 2²⁴ / 62.5 >> 24.
+        let clock_multiplier = (1 << 24) * 4 / 250 + 1;
+        Self {
+            directory: Box::new(Directory {
+                active: 0,
+                reserved: 0,
+                seed: 0,
+                clock_multiplier,
+                spare: [0; 5],
+                halves: [half; 2],
+            }),
+            backends: Vec::new(),
+            slots: HashMap::new(),
+            tracked: RefCell::default(),
+            loop_filter: Box::new([0; LOOP_FILTER_WORDS]),
+            backend_macs: HashSet::new(),
+            jiffies: Cell::new(1 << 32),
+            puzzles: RefCell::default(),
+        }
+    }
+}
+
+impl HostTables {
+    /// Decides what becomes of a frame, and rewrites it accordingly.
+    pub fn run(&self, frame: &mut Frame, ingress: u32) -> Verdict {
+        pipeline::run(frame, self, ingress)
+    }
+
+    /// Fills the half of the directory that is in use.
+    ///
+    /// # Errors
+    /// As [`service::build`].
+    pub fn set_directory(
+        &mut self,
+        entries: &[ServiceEntry],
+        interfaces: &[Interface],
+    ) -> Result<(), BuildError> {
+        let active = (self.directory.active & 1) as usize;
+        service::build(&mut self.directory.halves[active], entries, interfaces, 1)
+    }
+
+    /// Adds a backend and notes its MAC; returns its index.
+    pub fn add_backend(&mut self, backend: Backend) -> u16 {
+        let key = mac::loop_key(backend.mac(), backend.service);
+        let (word, bit) = mac::loop_filter_bit(key);
+        self.loop_filter[word] |= bit;
+        self.backend_macs.insert(key);
+        self.backends.push(backend);
+        (self.backends.len() - 1) as u16
+    }
+
+    /// Shares the slots of a service among backends of these indexes, in turn; nobody when there are none.
+    pub fn share_slots(&mut self, service: u16, half: u32, owners: &[u16]) {
+        let slots = (0..SLOTS as usize).map(|number| match owners {
+            [] => Slot::EMPTY,
+            _ => Slot::owned_by(owners[number % owners.len()]),
+        });
+        self.slots.insert((service, half), slots.collect());
+    }
+
+    /// Moves the clock on.
+    pub fn pass_seconds(&self, seconds: u64) {
+        self.jiffies.set(self.jiffies.get() + seconds * 250);
+    }
+
+    fn recall(&self, key: HostKey) -> Option<HostMemory<'_>> {
+        self.tracked.borrow().contains_key(&key).then_some(HostMemory { table: &self.tracked, key })
+    }
+}
+
+impl Tables for HostTables {
+    type Memory<'a> = HostMemory<'a>;
+
+    fn directory(&self) -> Option<(&Directory, &DirectoryHalf)> {
+        let half = &self.directory.halves[(self.directory.active & 1) as usize];
+        Some((&self.directory, half))
+    }
+
+    fn backend(&self, index: u16) -> Option<&Backend> {
+        self.backends.get(usize::from(index))
+    }
+
+    fn slot(&self, service: u16, half: u32, slot: u32) -> Option<Slot> {
+        self.slots.get(&(service, half & 1))?.get(slot as usize).copied()
+    }
+
+    fn recall_v4(&self, key: &TrackKeyV4) -> Option<HostMemory<'_>> {
+        self.recall(HostKey::V4(*key))
+    }
+
+    fn recall_v6(&self, key: &TrackKeyV6) -> Option<HostMemory<'_>> {
+        self.recall(HostKey::V6(*key))
+    }
+
+    fn remember_v4(&self, key: &TrackKeyV4, value: &Tracked) {
+        self.tracked.borrow_mut().insert(HostKey::V4(*key), *value);
+    }
+
+    fn remember_v6(&self, key: &TrackKeyV6, value: &Tracked) {
+        self.tracked.borrow_mut().insert(HostKey::V6(*key), *value);
+    }
+
+    fn loop_filter(&self, index: usize) -> u64 {
+        self.loop_filter[index]
+    }
+
+    fn is_backend_mac(&self, key: u64) -> bool {
+        self.backend_macs.contains(&key)
+    }
+
+    fn jiffies(&self) -> u64 {
+        self.jiffies.get()
+    }
+
+    fn puzzled(&self, puzzle: Puzzle) {
+        self.puzzles.borrow_mut().push(puzzle);
+    }
+}
+
+/// A remembered choice in [`HostTables`].
+#[derive(Debug)]
+pub struct HostMemory<'a> {
+    table: &'a RefCell<HashMap<HostKey, Tracked>>,
+    key: HostKey,
+}
+
+impl Memory for HostMemory<'_> {
+    fn read(&self) -> Tracked {
+        self.table.borrow().get(&self.key).copied().unwrap_or_default()
+    }
+
+    fn touch(&self, seen: u32) {
+        if let Some(tracked) = self.table.borrow_mut().get_mut(&self.key) {
+            tracked.seen = seen;
+        }
+    }
+
+    fn replace(&self, value: Tracked) {
+        self.table.borrow_mut().insert(self.key, value);
+    }
+}
+
+/// The address of an IPv4 or IPv6 literal, for tests and tools that know it is one.
+///
+/// # Errors
+/// As `IpAddr`'s `FromStr`.
+pub fn address(text: &str) -> Result<Address, core::net::AddrParseError> {
+    text.parse::<core::net::IpAddr>().map(Address::from)
+}

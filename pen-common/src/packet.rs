@@ -1,0 +1,21 @@
+//! A frame as the pipeline sees it: bytes that may be read and written where they exist.
+
+/// A frame, from its Ethernet header on.
+pub trait Packet {
+    /// Its length in bytes.
+    fn len(&self) -> usize;
+
+    /// Whether it has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The `N` bytes from offset `at` on; `None` where the frame ends before.
+    fn bytes<const N: usize>(&self, at: usize) -> Option<&[u8; N]>;
+
+    /// The `N` bytes from offset `at` on, to be written; `None` where the frame ends before.
+    fn bytes_mut<const N: usize>(&mut self, at: usize) -> Option<&mut [u8; N]>;
+
+    /// Makes the frame this long: cut off, or grown by bytes of any value. `false`: not possible, unchanged.
+    fn resize(&mut self, len: usize) -> bool;
+}

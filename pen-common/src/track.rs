@@ -1,0 +1,134 @@
+//! Memory of which backend was given: its keys, its clock, and when it still counts.
+
+use crate::abi::{
+    Address, Backend, Directory, ServiceEntry, TrackKeyV4, TrackKeyV6, Tracked, backend_flags, service_flags,
+};
+use crate::parse::Ports;
+use crate::tables::Tables;
+
+/// What a choice is remembered under: one type for each table, so that a packet's way is compiled for its family.
+pub trait Key: Copy {
+    /// The key of a client (affinity `client` with tracking `full`) or else of its flow.
+    fn new(service: &ServiceEntry, client: &Address, ports: Ports) -> Self;
+
+    /// What is remembered under it.
+    fn recall<'a, T: Tables>(&self, tables: &'a T) -> Option<T::Memory<'a>>;
+
+    /// Remembers something new under it.
+    fn remember<T: Tables>(&self, tables: &T, value: &Tracked);
+}
+
+/// Keys and values on the stack: the verifier wants eight bytes at once only where they are aligned.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug)]
+pub struct Aligned<T>(pub T);
+
+/// The ports that a key holds: none where clients are remembered as a whole.
+#[inline(always)]
+const fn key_ports(service: &ServiceEntry, ports: Ports) -> Ports {
+    let kind = service.flags & (service_flags::AFFINITY_FLOW | service_flags::TRACK_FULL);
+    if kind == service_flags::TRACK_FULL { Ports { source: 0, destination: 0 } } else { ports }
+}
+
+impl Key for TrackKeyV4 {
+    #[inline(always)]
+    fn new(service: &ServiceEntry, client: &Address, ports: Ports) -> Self {
+        let ports = key_ports(service, ports);
+        Self {
+            client: client.words[3],
+            client_port: ports.source,
+            service_port: ports.destination,
+            service: service.service,
+            reserved: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn recall<'a, T: Tables>(&self, tables: &'a T) -> Option<T::Memory<'a>> {
+        tables.recall_v4(self)
+    }
+
+    #[inline(always)]
+    fn remember<T: Tables>(&self, tables: &T, value: &Tracked) {
+        tables.remember_v4(self, value);
+    }
+}
+
+impl Key for TrackKeyV6 {
+    #[inline(always)]
+    fn new(service: &ServiceEntry, client: &Address, ports: Ports) -> Self {
+        let ports = key_ports(service, ports);
+        Self {
+            client: client.words,
+            client_port: ports.source,
+            service_port: ports.destination,
+            service: service.service,
+            reserved: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn recall<'a, T: Tables>(&self, tables: &'a T) -> Option<T::Memory<'a>> {
+        tables.recall_v6(self)
+    }
+
+    #[inline(always)]
+    fn remember<T: Tables>(&self, tables: &T, value: &Tracked) {
+        tables.remember_v6(self, value);
+    }
+}
+
+/// Whether packets of a service are remembered at all.
+#[inline(always)]
+pub const fn remembers(service: &ServiceEntry) -> bool {
+    service.flags & (service_flags::TRACK_FULL | service_flags::TRACK_TRANSITIONS) != 0
+}
+
+/// The second of the data plane's clock.
+#[inline(always)]
+pub const fn now(directory: &Directory, jiffies: u64) -> u32 {
+    ((jiffies >> 2).wrapping_mul(directory.clock_multiplier) >> 24) as u32
+}
+
+/// Whether something last seen then still counts now; a timeout of 0 never ends.
+///
+/// The clock may wrap, and another CPU may be a tick ahead: ages above half the clock's range are negative.
+#[inline(always)]
+pub const fn is_fresh(seen: u32, now: u32, timeout: u32) -> bool {
+    let age = now.wrapping_sub(seen);
+    timeout == 0 || age <= timeout || age > u32::MAX / 2
+}
+
+/// The backend that a memory names, if it still counts: same generation, usable, not timed out.
+#[inline(always)]
+pub fn recall<'a, T: Tables>(
+    tables: &'a T,
+    service: &ServiceEntry,
+    tracked: Tracked,
+    now: u32,
+) -> Option<&'a Backend> {
+    let backend = tables.backend(tracked.backend)?;
+    let counts = backend.generation == tracked.generation
+        && backend.has(backend_flags::USABLE)
+        && is_fresh(tracked.seen, now, service.tracking_timeout);
+    if counts { Some(backend) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memory_counts_until_its_timeout_and_not_longer() {
+        assert!(is_fresh(100, 160, 60));
+        assert!(!is_fresh(100, 161, 60));
+        assert!(is_fresh(100, 100 + (1 << 30), 0));
+    }
+
+    #[test]
+    fn the_clock_may_wrap_and_cpus_may_disagree_by_a_tick() {
+        assert!(is_fresh(u32::MAX - 5, 4, 60));
+        assert!(!is_fresh(u32::MAX - 5, 60, 60));
+        assert!(is_fresh(101, 100, 60));
+    }
+}

@@ -1,0 +1,58 @@
+//! The entry point: runs the pipeline, counts, logs what is rare, and turns the verdict into an action.
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::warn;
+use pen_common::packet::Packet as _;
+use pen_common::pipeline;
+use pen_common::tables::Puzzle;
+use pen_common::verdict::{Drop, Egress, Verdict};
+
+use crate::maps::{self, KernelTables};
+use crate::packet::XdpPacket;
+
+/// Decides what becomes of a frame.
+#[xdp]
+fn pen_xdp(context: XdpContext) -> u32 {
+    let mut packet = XdpPacket::new(&context);
+    let tables = KernelTables::new();
+    let (bytes, ingress) = (packet.len(), context.ingress_ifindex() as u32);
+    let verdict = pipeline::run(&mut packet, &tables, ingress);
+    let seen = maps::count(verdict.counter(), bytes);
+    if let Some(puzzle) = tables.puzzle() {
+        report(&context, puzzle);
+    }
+    match verdict {
+        Verdict::Forwarded { egress: Egress::Same, .. } | Verdict::Answered(_) => XDP_TX,
+        Verdict::Forwarded { egress: Egress::Other(ifindex), .. } => maps::redirect(ifindex, XDP_DROP),
+        Verdict::Passed(_) => XDP_PASS,
+        Verdict::Dropped(Drop::Malformed) => {
+            if seen.is_power_of_two() {
+                warn!(
+                    &context,
+                    "malformed frame of {} bytes for a virtual address came in by interface {}",
+                    bytes,
+                    ingress
+                );
+            }
+            XDP_DROP
+        }
+        Verdict::Dropped(_) => XDP_DROP,
+    }
+}
+
+/// Logs the first, second, fourth, eighth … puzzle of each CPU: enough to be noticed, too few to be a load.
+#[inline(never)]
+fn report(context: &XdpContext, puzzle: Puzzle) {
+    if !maps::count(maps::PUZZLES, 0).is_power_of_two() {
+        return;
+    }
+    let Puzzle::RetiredIndex { index, service } = puzzle;
+    warn!(context, "a slot of service {} names backend {}, which is retired", service, index);
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,70 @@
+//! The committed object loads: this kernel's verifier accepts the program, and every map is as the ABI says.
+
+use aya::maps::{Map, MapInfo};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use pen_common::abi::{
+    Backend, COUNTERS, Counter, Directory, Instance, LOOP_FILTER_WORDS, MAX_BACKENDS, MAX_SERVICES, Slot,
+    TrackKeyV4, TrackKeyV6, Tracked,
+};
+use xtask::lab::needs;
+
+const OBJECT: &[u8] = aya::include_bytes_aligned!("../../pen-ebpf/prebuilt/pen.o");
+
+fn load() -> Ebpf {
+    EbpfLoader::new().load(OBJECT).unwrap()
+}
+
+#[test]
+fn the_verifier_accepts_the_program() {
+    if !needs::met() {
+        return;
+    }
+    let mut ebpf = load();
+    let program: &mut Xdp = ebpf.program_mut("pen_xdp").unwrap().try_into().unwrap();
+    program.load().unwrap();
+    let info = program.info().unwrap();
+    assert!(info.gpl_compatible().unwrap());
+    println!("{} instructions verified", info.verified_instruction_count().unwrap());
+}
+
+fn info(map: &Map) -> MapInfo {
+    let data = match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::ArrayOfMaps(data)
+        | Map::DevMapHash(data) => data,
+        other => panic!("{other:?}"),
+    };
+    data.info().unwrap()
+}
+
+#[test]
+fn every_map_has_the_size_that_the_abi_says() {
+    if !needs::met() {
+        return;
+    }
+    let ebpf = load();
+    let word = size_of::<u32>();
+    let expected = [
+        ("instance", word, size_of::<Instance>(), 1),
+        ("directory", word, size_of::<Directory>(), 1),
+        ("backends", word, size_of::<Backend>(), MAX_BACKENDS),
+        ("slots", word, word, MAX_SERVICES),
+        ("track_v4", size_of::<TrackKeyV4>(), size_of::<Tracked>(), 262_144),
+        ("track_v6", size_of::<TrackKeyV6>(), size_of::<Tracked>(), 262_144),
+        ("loop_filter", word, LOOP_FILTER_WORDS * 8, 1),
+        ("backend_macs", 8, 4, MAX_BACKENDS),
+        ("egress", word, 8, 64),
+        ("counters", word, size_of::<Counter>(), COUNTERS),
+        ("folded", word, size_of::<Counter>(), MAX_SERVICES + 1),
+    ];
+    for (name, key, value, entries) in expected {
+        let info = info(ebpf.map(name).unwrap());
+        let sizes = (info.key_size() as usize, info.value_size() as usize, info.max_entries());
+        assert_eq!(sizes, (key, value, entries), "{name}");
+    }
+    assert_eq!(size_of::<Slot>(), 8);
+}
