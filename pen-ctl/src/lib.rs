@@ -2,6 +2,7 @@
 
 pub mod api;
 mod background;
+pub mod config;
 pub mod controller;
 pub mod dataplane;
 mod health;

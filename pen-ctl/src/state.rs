@@ -2,5 +2,8 @@
 
 pub mod desired;
 mod health;
+mod interface;
 pub mod spec;
+pub mod store;
 pub mod text;
+pub mod validate;

@@ -35,16 +35,13 @@ pub struct Desired {
 }
 
 /// An interface to attach.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InterfaceSpec {
     /// Its name, 1 to 15 bytes (`IFNAMSIZ` − 1).
     pub name: String,
     /// How to attach.
-    #[serde(default)]
     pub mode: AttachMode,
     /// Whether requests for VIPs are answered here, and VIPs announced.
-    #[serde(default = "yes")]
     pub announce: bool,
 }
 
@@ -252,15 +249,18 @@ impl Service {
     }
 }
 
+impl InterfaceSpec {
+    /// An interface with nothing but defaults.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), mode: AttachMode::default(), announce: true }
+    }
+}
+
 impl Backend {
     /// A backend with nothing but defaults.
     pub fn new(address: IpAddr) -> Self {
         Self { address, weight: 1, priority: 0, mac: None, vlan: None, state: AdminState::Up, health: None }
     }
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn one() -> u16 {

@@ -21,15 +21,15 @@ const SCHEDULERS_NOT_YET: [&str; 2] = ["round-robin", "least-connections"];
 struct Table {
     #[serde(deserialize_with = "known_kind")]
     kind: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "text::number::port", skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     #[serde(default, with = "text::optional_duration", skip_serializing_if = "Option::is_none")]
     interval: Option<Duration>,
     #[serde(default, with = "text::optional_duration", skip_serializing_if = "Option::is_none")]
     timeout: Option<Duration>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "text::number::times", skip_serializing_if = "Option::is_none")]
     rise: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "text::number::times", skip_serializing_if = "Option::is_none")]
     fall: Option<u32>,
 }
 

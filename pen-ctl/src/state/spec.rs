@@ -55,16 +55,16 @@ pub struct BackendSpec {
     #[serde(with = "optional_address", skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
     /// Its share of newcomers: 1 to 1000.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "text::number::weight", skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
     /// The lowest number that has anybody serving serves.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "text::number::priority", skip_serializing_if = "Option::is_none")]
     pub priority: Option<u16>,
     /// Its MAC where it is not to be looked up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
     /// The VLAN it is on; goes with `mac`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "text::number::vlan", skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u16>,
     /// What is asked of it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,115 @@
+//! Which keys a configuration file may have, and which it will have: checked before values, with their places.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+/// What a table may contain.
+struct Level {
+    /// What the table is called in messages.
+    name: &'static str,
+    known: &'static [&'static str],
+    /// Named by the design, not built yet.
+    not_yet: &'static [&'static str],
+    /// Keys whose values are tables (or arrays of tables) of their own.
+    below: &'static [(&'static str, &'static Level)],
+}
+
+const FILE: Level = Level {
+    name: "a configuration",
+    known: &["seed", "interfaces", "http", "tracking_clients", "service"],
+    not_yet: &["flood_inserts_per_cpu"],
+    below: &[("interfaces", &INTERFACE), ("service", &SERVICE)],
+};
+
+const INTERFACE: Level =
+    Level { name: "an interface", known: &["name", "mode", "announce"], not_yet: &[], below: &[] };
+
+const SERVICE: Level = Level {
+    name: "a service",
+    known: &[
+        "name",
+        "vip",
+        "affinity",
+        "scheduler",
+        "tracking",
+        "tracking_timeout",
+        "transition",
+        "on_empty",
+        "health",
+        "backend",
+    ],
+    not_yet: &[
+        "allow",
+        "deny",
+        "rate_limit",
+        "slow_start",
+        "panic",
+        "on_change",
+        "connect_timeout",
+        "idle_timeout",
+        "max_connections",
+        "stubborn",
+        "transparent",
+        "proxy_protocol",
+        "on_down",
+    ],
+    below: &[("backend", &BACKEND), ("health", &HEALTH)],
+};
+
+const BACKEND: Level = Level {
+    name: "a backend",
+    known: &["address", "weight", "priority", "mac", "vlan", "state", "health"],
+    not_yet: &["soft_limit", "hard_limit"],
+    below: &[("health", &HEALTH)],
+};
+
+const HEALTH: Level = Level {
+    name: "a health check",
+    known: &["kind", "port", "interval", "timeout", "rise", "fall"],
+    not_yet: &["path", "host", "status", "expect", "send", "command", "query"],
+    below: &[],
+};
+
+/// Finds the first key that should not be there: where it is, and what to say.
+pub(super) fn check(file: &DeTable<'_>) -> Result<(), (Range<usize>, String)> {
+    table(file, &FILE)
+}
+
+fn table(table: &DeTable<'_>, level: &Level) -> Result<(), (Range<usize>, String)> {
+    for (key, content) in table.iter() {
+        let name: &str = key.get_ref();
+        if level.not_yet.contains(&name) {
+            return Err((
+                key.span(),
+                format!("`{name}` of {} is not supported yet; leave it out", level.name),
+            ));
+        }
+        if !level.known.contains(&name) {
+            let known = level.known.join(", ");
+            return Err((key.span(), format!("unknown key `{name}` in {}; known are {known}", level.name)));
+        }
+        if let Some((_, below)) = level.below.iter().find(|(key, _)| *key == name) {
+            value(content.get_ref(), below)?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks into tables; values of other types are left to whoever reads them.
+fn value(content: &DeValue<'_>, level: &Level) -> Result<(), (Range<usize>, String)> {
+    match content {
+        DeValue::Table(below) => match not_built_kind(below, level) {
+            true => Ok(()),
+            false => table(below, level),
+        },
+        DeValue::Array(all) => all.iter().try_for_each(|one| value(one.get_ref(), level)),
+        _ => Ok(()),
+    }
+}
+
+/// A health check of a kind that is not built yet is refused for its kind, not for the keys that go with it.
+fn not_built_kind(table: &DeTable<'_>, level: &Level) -> bool {
+    let kind = table.iter().find(|(key, _)| level.known.contains(&"kind") && key.get_ref() == "kind");
+    kind.and_then(|(_, kind)| kind.get_ref().as_str()).is_some_and(|kind| kind != "tcp" && kind != "none")
+}

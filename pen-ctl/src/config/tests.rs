@@ -1,0 +1,99 @@
+//! What a file may say, where it is wrong, and what it makes of a state.
+
+use super::*;
+use crate::state::desired::AdminState;
+
+const EXAMPLE: &str = include_str!("../../../docs/pen.example.toml");
+
+fn wrong(text: &str) -> String {
+    Config::parse("pen.toml", text).unwrap_err().to_string()
+}
+
+#[track_caller]
+fn says(text: &str, place: &str, why: &str) {
+    let error = wrong(text);
+    assert!(error.starts_with(&format!("pen.toml:{place}: ")), "{error}");
+    assert!(error.contains(why), "{error}");
+    assert!(!error.contains('\n'), "{error}");
+}
+
+#[test]
+fn the_shipped_example_works_and_shows_every_key() {
+    let config = Config::parse("pen.example.toml", EXAMPLE).unwrap();
+    assert!(!config.onto(&Desired::new(1)).unwrap().services.is_empty());
+    for key in
+        ["seed", "interfaces", "http", "tracking_clients", "affinity", "tracking_timeout", "on_empty", "vlan"]
+    {
+        assert!(EXAMPLE.contains(&format!("{key} = ")), "the example does not show {key}");
+    }
+}
+
+#[test]
+fn what_is_commented_out_in_the_example_works_too() {
+    let uncommented: String = EXAMPLE
+        .lines()
+        .map(|line| line.strip_prefix("#").filter(|rest| !rest.starts_with([' ', '#'])).unwrap_or(line))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert_ne!(uncommented, EXAMPLE);
+    Config::parse("pen.example.toml", &uncommented).unwrap();
+}
+
+#[test]
+fn mistakes_are_told_with_line_and_column() {
+    says("[[service]\n", "1:11", "unclosed");
+    says("interfaces = [\"eth0\"]\nhtpp = \"x\"\n", "2:1", "unknown key `htpp`");
+    let service = "[[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\n";
+    says(
+        &format!("{service}backend = [{{ address = \"10.0.0.11\", wieght = 2 }}]"),
+        "4:37",
+        "unknown key `wieght`",
+    );
+    says(&format!("{service}backend = [{{ address = \"10.0.0.11:80\" }}]"), "4:24", "has a port");
+    says(&format!("{service}backend = [{{ address = \"10.0.0.11\", weight = 1001 }}]"), "4:46", "1 to 1000");
+    says(&format!("{service}transition = 5"), "4:14", "with a unit");
+    says(&format!("{service}health = {{ kind = \"tcp\", rise = \"2\" }}"), "4:33", "a number from 1 to 100");
+    says(&format!("{service}affinity = \"cleint\""), "4:12", "cleint");
+    says("[[service]]\nname = \"web\"\n", "1:1", "`vip` is missing");
+    says("interfaces = [\"eth0\", \"far-too-long-a-name\"]", "1:23", "too long");
+    says(&format!("{service}backend = [{{ address = \"2001:db8::1\" }}]"), "1:1", "is IPv6");
+    assert!(wrong(&format!("{service}{service}")).contains("already"));
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_as_such() {
+    let service = "[[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\n";
+    says("flood_inserts_per_cpu = 1", "1:1", "not supported yet");
+    says(&format!("{service}rate_limit = 5"), "4:1", "not supported yet");
+    says(&format!("{service}scheduler = \"round-robin\""), "4:13", "not supported yet");
+    says(&format!("{service}health = {{ kind = \"http\", path = \"/\" }}"), "4:19", "not supported yet");
+    says(&format!("{service}health = \"https\""), "4:10", "not supported yet");
+    says(
+        &format!("{service}backend = [{{ address = \"10.0.0.1\", soft_limit = 2 }}]"),
+        "4:36",
+        "not supported yet",
+    );
+}
+
+#[test]
+fn a_file_replaces_services_but_keeps_what_it_does_not_mention() {
+    let file = |extra: &str, backends: &str| {
+        let text = format!(
+            "{extra}\n[[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\nbackend = [{backends}]\n"
+        );
+        Config::parse("pen.toml", &text).unwrap()
+    };
+    let two = "{ address = \"10.0.0.11\" }, { address = \"10.0.0.12\" }";
+    let mut state = file("interfaces = [\"eth0\"]", two).onto(&Desired::new(7)).unwrap();
+    for backend in &mut state.service_mut("web").unwrap().backends {
+        backend.state = AdminState::Drain;
+    }
+    let mentioned = "{ address = \"10.0.0.11\", state = \"up\" }, { address = \"10.0.0.12\" }";
+    let applied = file("", mentioned).onto(&state).unwrap();
+    let states: Vec<_> = applied.service("web").unwrap().backends.iter().map(|b| b.state).collect();
+    assert_eq!(states, [AdminState::Up, AdminState::Drain]);
+    assert_eq!(applied.interfaces, state.interfaces, "an absent key detaches nothing");
+    assert_eq!(applied.seed, 7, "an absent seed changes no choice");
+    assert!(file("interfaces = []", two).onto(&state).unwrap().interfaces.is_empty());
+    assert_eq!(file("seed = \"ff\"", two).onto(&state).unwrap().seed, 255);
+}

@@ -1,0 +1,161 @@
+//! What survives, what is refused, and what is never touched.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::state::desired::InterfaceSpec;
+
+fn wanted(store: &Store, interface: &str) -> Desired {
+    let mut desired = store.desired().clone();
+    desired.interfaces.push(InterfaceSpec::new(interface));
+    desired
+}
+
+#[test]
+fn what_was_kept_is_there_after_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("a/pen");
+    let (desired, id) = {
+        let mut store = Store::open(&directory).unwrap();
+        assert!(store.is_empty());
+        let desired = wanted(&store, "eth0");
+        store.replace_from_file(desired.clone(), "abc").unwrap();
+        store.set_dataplane("xdp").unwrap();
+        (desired, store.ensure_instance().unwrap())
+    };
+    let mut store = Store::open(&directory).unwrap();
+    assert_eq!(store.desired(), &desired);
+    assert_eq!((store.applied(), store.dataplane()), (Some("abc"), Some("xdp")));
+    assert_eq!(store.ensure_instance().unwrap(), id);
+    assert!(!store.is_empty());
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    assert_eq!(mode(&directory.join(STATE_FILE)), 0o600);
+}
+
+#[test]
+fn seeds_differ_and_stay() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let seed = |home: &tempfile::TempDir| Store::open(&home.path().join("pen")).unwrap().desired().seed;
+    assert_eq!(seed(&one), seed(&one));
+    assert_ne!(seed(&one), seed(&two));
+}
+
+#[test]
+fn a_second_controller_is_told_the_pid_of_the_first() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("pen");
+    let _first = Store::open(&directory).unwrap();
+    let error = Store::open(&directory).unwrap_err().to_string();
+    assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+}
+
+#[test]
+fn a_damaged_or_newer_file_is_refused_with_its_place_and_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("pen");
+    let path = directory.join(STATE_FILE);
+    drop(Store::open(&directory).unwrap());
+    let whole = std::fs::read_to_string(&path).unwrap();
+    for (damaged, says) in [
+        (whole[..whole.len() / 2].to_owned(), "it ends in the middle"),
+        (String::new(), "it ends in the middle"),
+        (whole.replace("\"interfaces\"", "\"interfazes\""), "unknown field `interfazes`"),
+        (whole.replace("\"format\": 1", "\"format\": 2"), "format 2"),
+        (whole.replace("\"tracking_clients\": 262144", "\"tracking_clients\": 5"), "tracking_clients = 5"),
+    ] {
+        std::fs::write(&path, &damaged).unwrap();
+        let error = Store::open(&directory).unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains(path.to_str().unwrap()), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged, "the file must be kept as it is");
+    }
+    std::fs::write(&path, whole.replace("\"interfaces\"", "\"interfazes\"")).unwrap();
+    let line = 1 + whole.lines().position(|line| line.contains("\"interfaces\"")).unwrap();
+    assert!(Store::open(&directory).unwrap_err().to_string().contains(&format!("{STATE_FILE}:{line}:")));
+}
+
+#[test]
+fn directories_of_others_are_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let open_to_all = home.path().join("open");
+    std::fs::create_dir(&open_to_all).unwrap();
+    std::fs::set_permissions(&open_to_all, std::fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(Store::open(&open_to_all).unwrap_err().to_string().contains("others may write"));
+
+    let file = home.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(Store::open(&file).unwrap_err().to_string().contains("cannot be made"));
+
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: a directory of another user needs root");
+        assert_ne!(std::env::var("PEN_TEST_REQUIRE_ALL").as_deref(), Ok("1"), "needs root");
+        return;
+    }
+    let foreign = home.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::os::unix::fs::chown(&foreign, Some(1234), None).unwrap();
+    assert!(Store::open(&foreign).unwrap_err().to_string().contains("belongs to user 1234"));
+}
+
+/// A file system on which the n-th operation from now fails, as does everything after it.
+#[derive(Clone)]
+struct PowerCut(Arc<Mutex<Option<u32>>>);
+
+impl PowerCut {
+    fn step(&self) -> io::Result<()> {
+        let mut left = self.0.lock().unwrap();
+        match left.as_mut() {
+            Some(0) => Err(io::Error::other("power cut")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Files for PowerCut {
+    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        RealFiles.read(path)
+    }
+    fn write(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        if let Err(error) = self.step() {
+            RealFiles.write(path, &contents[..contents.len() / 2])?;
+            return Err(error);
+        }
+        RealFiles.write(path, contents)
+    }
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        RealFiles.sync_file(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step()?;
+        RealFiles.rename(from, to)
+    }
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        RealFiles.sync_directory(path)
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_step_leaves_the_old_or_the_new_state_whole() {
+    for steps in 0..4 {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("pen");
+        let files = PowerCut(Arc::new(Mutex::new(None)));
+        let mut store = Store::open_with(&directory, Box::new(files.clone())).unwrap();
+        let old = store.desired().clone();
+        let new = wanted(&store, "eth0");
+        *files.0.lock().unwrap() = Some(steps);
+        let error = store.replace(new.clone()).unwrap_err().to_string();
+        assert!(error.contains("power cut"), "{error}");
+        assert_eq!(store.desired(), &old, "what was not answered `ok` does not count");
+        drop(store);
+        let found = Store::open(&directory).unwrap().desired().clone();
+        assert!(found == old || found == new, "after {steps} steps: {found:?}");
+    }
+}
