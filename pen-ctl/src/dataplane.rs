@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod xdp;
 

@@ -12,5 +12,7 @@ mod link;
 pub mod machine;
 #[cfg(target_os = "linux")]
 mod neighbor;
+pub mod plan;
 pub mod state;
 pub mod surroundings;
+pub mod target;

@@ -1,0 +1,137 @@
+//! A data plane in memory: for tests of everything above it. It moves no packets.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{
+    AttachMode, Counters, DataPlane, DataPlaneError, Observed, ObservedInterface, ObservedService, Operation,
+    TrackingUse,
+};
+
+/// A data plane in memory; clones share it, so that a test can look at what a controller does to it.
+#[derive(Clone, Debug, Default)]
+pub struct FakePlane {
+    inner: Arc<Mutex<Inner>>,
+}
+
+/// What is in it.
+#[derive(Debug, Default)]
+pub struct Inner {
+    /// What it holds.
+    pub observed: Observed,
+    /// What it was asked, in order, refused operations left out.
+    pub operations: Vec<Operation>,
+    /// What it counts.
+    pub counters: Counters,
+    /// How full its tables are.
+    pub tracking: TrackingUse,
+    /// Interfaces that carry someone else's program: attaching there is refused with these words.
+    pub occupied: BTreeMap<String, String>,
+    /// Services that cannot be set, with the reason.
+    pub broken: BTreeMap<super::ServiceKey, String>,
+}
+
+impl FakePlane {
+    /// What is in it, to look at or to change.
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl DataPlane for FakePlane {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn observe(&mut self) -> Result<Observed, DataPlaneError> {
+        Ok(self.lock().observed.clone())
+    }
+
+    fn apply(&mut self, operation: &Operation) -> Result<(), DataPlaneError> {
+        let mut inner = self.lock();
+        inner.apply(operation)?;
+        inner.operations.push(operation.clone());
+        Ok(())
+    }
+
+    fn counters(&mut self) -> Result<Counters, DataPlaneError> {
+        Ok(self.lock().counters.clone())
+    }
+
+    fn tracking(&mut self) -> Result<TrackingUse, DataPlaneError> {
+        Ok(self.lock().tracking)
+    }
+}
+
+impl Inner {
+    /// Refuses what the contract of [`Operation`] forbids: a real data plane would misdirect packets.
+    fn apply(&mut self, operation: &Operation) -> Result<(), DataPlaneError> {
+        let refuse = |why: &str| {
+            Err(DataPlaneError { what: format!("{operation:?}"), why: why.into(), hint: String::new() })
+        };
+        match operation {
+            Operation::SetSeed(seed) => self.observed.seed = *seed,
+            Operation::Attach { name, target } => {
+                if let Some(why) = self.occupied.get(name) {
+                    let what = format!("attach to {name}");
+                    return Err(DataPlaneError { what, why: why.clone(), hint: "detach that first".into() });
+                }
+                let mode =
+                    if target.mode == AttachMode::Generic { AttachMode::Generic } else { AttachMode::Native };
+                let interface = ObservedInterface { target: target.clone(), mode, attached: true };
+                self.observed.interfaces.insert(name.clone(), interface);
+            }
+            Operation::Detach { name } => {
+                self.observed.interfaces.remove(name);
+            }
+            Operation::SetService { key, settings } => {
+                if let Some(why) = self.broken.get(key) {
+                    return refuse(why);
+                }
+                let empty = ObservedService {
+                    settings: *settings,
+                    backends: BTreeMap::new(),
+                    members: Some(Vec::new()),
+                    has_table: false,
+                };
+                self.observed.services.entry(*key).or_insert(empty).settings = *settings;
+            }
+            Operation::RemoveService { key } => {
+                self.observed.services.remove(key);
+            }
+            Operation::SetBackend { key, address, target } => match self.observed.services.get_mut(key) {
+                Some(service) => {
+                    service.backends.insert(*address, *target);
+                }
+                None => return refuse("no such service"),
+            },
+            Operation::RemoveBackend { key, address } => match self.observed.services.get_mut(key) {
+                Some(service) if service.has_table && service.members.is_none() => {
+                    return refuse("the table may name it");
+                }
+                Some(service)
+                    if service.members.iter().flatten().any(|member| member.address == *address) =>
+                {
+                    return refuse("the table names it");
+                }
+                Some(service) => {
+                    service.backends.remove(address);
+                }
+                None => return refuse("no such service"),
+            },
+            Operation::SetTable { key, members } => match self.observed.services.get_mut(key) {
+                Some(service)
+                    if members.iter().any(|member| !service.backends.contains_key(&member.address)) =>
+                {
+                    return refuse("the table would name a backend that is not there");
+                }
+                Some(service) => {
+                    service.members = Some(members.clone());
+                    service.has_table = !members.is_empty();
+                }
+                None => return refuse("no such service"),
+            },
+        }
+        Ok(())
+    }
+}
