@@ -100,7 +100,7 @@ fn table(service: &ServiceTarget, found: Option<&ObservedService>, new_seed: boo
             now?.iter().filter(|member| service.backends.contains_key(&member.address)).copied().collect()
         }
     };
-    let same = now == Some(&wanted[..]) && !(new_seed && !wanted.is_empty());
+    let same = now == Some(&wanted[..]) && (!new_seed || wanted.is_empty());
     (!same).then_some(wanted)
 }
 
