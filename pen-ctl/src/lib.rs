@@ -1,5 +1,7 @@
 //! pen's controller and command line, as a library that `pen-ctl`, the tests and the task runner share.
 
+#[cfg(target_os = "linux")]
+mod announce;
 pub mod api;
 mod background;
 pub mod config;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use tokio::sync::mpsc;
 
+use crate::announce::Announcer;
 use crate::health::Health;
 use crate::link::LinkWatch;
 use crate::neighbor::Neighbors;
@@ -28,6 +29,7 @@ pub struct Machine {
     _links: LinkWatch,
     neighbors: Neighbors,
     health: Health,
+    announcer: Announcer,
 }
 
 impl Machine {
@@ -39,7 +41,8 @@ impl Machine {
     pub fn start(events: mpsc::Sender<Event>) -> Result<Self, MachineError> {
         let links = LinkWatch::start(events.clone()).map_err(MachineError::Netlink)?;
         let neighbors = Neighbors::start(links.links(), events.clone()).map_err(MachineError::Netlink)?;
-        Ok(Self { _links: links, neighbors, health: Health::new(events) })
+        let announcer = Announcer::start().map_err(MachineError::Netlink)?;
+        Ok(Self { _links: links, neighbors, health: Health::new(events), announcer })
     }
 }
 
@@ -52,7 +55,11 @@ impl Surroundings for Machine {
         self.health.probe(probes);
     }
 
-    fn announce(&mut self, _interface: &Link, _vips: &[IpAddr]) {}
+    fn announce(&mut self, interface: &Link, vips: &[IpAddr]) {
+        self.announcer.announce(interface, vips);
+    }
 
-    fn withdraw(&mut self, _interface: &Link, _vips: &[IpAddr]) {}
+    fn withdraw(&mut self, interface: &Link, vips: &[IpAddr]) {
+        self.announcer.withdraw(interface, vips);
+    }
 }
