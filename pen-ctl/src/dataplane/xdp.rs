@@ -1,14 +1,121 @@
 //! The data plane that moves packets in XDP: pinned programs, maps and links that outlive the controller.
+//!
+//! [`XdpPlane::open`] builds or adopts; from then on what the kernel holds is the truth about packets, and what
+//! this value remembers is the truth about what was asked for. Dropping it leaves forwarding on.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::time::Instant;
+
+use aya::Ebpf;
+use pen_common::abi::Address;
+
+use super::{
+    Counters, DataPlane, DataPlaneError, InterfaceTarget, Observed, Operation, ServiceKey, ServiceSettings,
+    TrackingUse,
+};
+use backends::Held;
+use directory::Services;
+use guard::LoopGuard;
+use maps::Maps;
+use pins::Pins;
+use services::Table;
+
+mod backends;
+mod counters;
+mod directory;
 mod error;
+mod guard;
+mod interfaces;
+mod links;
+mod mapped;
+mod maps;
+mod observe;
 mod open;
 mod pins;
 mod privilege;
+mod services;
 mod sys;
 
 pub use error::OpenError;
 pub use open::{OpenOptions, Policy};
 pub use pins::{Pinned, detach_pinned, discard, inspect};
+
+/// Name of the XDP program in the object.
+const PROGRAM: &str = "pen_xdp";
+
+/// The XDP data plane, open. Single writer of its pins.
+pub struct XdpPlane {
+    pins: Pins,
+    /// Holds the loaded program, for interfaces yet to be attached.
+    ebpf: Ebpf,
+    program_id: u32,
+    maps: Maps,
+    /// What the directory should hold, with the table halves in use.
+    services: Services,
+    /// The settings as they were asked for.
+    settings: BTreeMap<ServiceKey, ServiceSettings>,
+    /// What was asked for of the interfaces that were attached.
+    interfaces: BTreeMap<String, InterfaceTarget>,
+    /// Slot tables by service id.
+    tables: BTreeMap<u16, Table>,
+    /// Who has a backend index, by service id and address.
+    held: BTreeMap<(u16, Address), Held>,
+    guard: LoopGuard,
+    /// Something was flipped or retired since the last grace period.
+    unsettled: bool,
+    tracking: Option<(Instant, TrackingUse)>,
+    /// Hands what the program logged to the log.
+    log: Option<Box<dyn FnMut() + Send>>,
+}
+
+impl DataPlane for XdpPlane {
+    fn name(&self) -> &'static str {
+        "xdp"
+    }
+
+    fn observe(&mut self) -> Result<Observed, DataPlaneError> {
+        self.collect().map_err(|error| failure("give back backend indexes", error))?;
+        self.look()
+    }
+
+    fn apply(&mut self, operation: &Operation) -> Result<(), DataPlaneError> {
+        match operation {
+            Operation::SetSeed(seed) => self.set_seed(*seed),
+            Operation::Attach { name, target } => self.attach(name, target),
+            Operation::Detach { name } => self.detach(name),
+            Operation::SetService { key, settings } => self.set_service(key, settings),
+            Operation::RemoveService { key } => self.remove_service(key),
+            Operation::SetBackend { key, address, target } => self.set_backend(key, *address, target),
+            Operation::RemoveBackend { key, address } => self.remove_backend(key, *address),
+            Operation::SetTable { key, members } => self.set_table(key, members),
+        }
+    }
+
+    fn counters(&mut self) -> Result<Counters, DataPlaneError> {
+        self.read_counters()
+    }
+
+    fn tracking(&mut self) -> Result<TrackingUse, DataPlaneError> {
+        self.read_tracking()
+    }
+
+    fn drain_log(&mut self) {
+        if let Some(flush) = &mut self.log {
+            flush();
+        }
+    }
+}
+
+/// What failed and why, without advice.
+fn failure(what: impl Into<String>, why: impl Display) -> DataPlaneError {
+    DataPlaneError { what: what.into(), why: why.to_string(), hint: String::new() }
+}
+
+/// What failed, why, and what to do about it.
+fn failure_with_hint(what: impl Into<String>, why: impl Display, hint: impl Into<String>) -> DataPlaneError {
+    DataPlaneError { what: what.into(), why: why.to_string(), hint: hint.into() }
+}
 
 /// Bytes as people read an instance's id.
 fn hex(id: &[u8]) -> String {

@@ -9,7 +9,7 @@ use aya::maps::{Array, Map, MapData};
 use pen_common::abi::{ABI_VERSION, Instance, MAGIC};
 
 use super::error::OpenError;
-use super::sys;
+use super::{mapped, sys};
 
 /// `BPF_FS_MAGIC` (linux/magic.h).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -99,10 +99,6 @@ pub(super) struct Pins {
 impl Pins {
     pub(super) fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
-    }
-
-    pub(super) fn root(&self) -> &Path {
-        &self.root
     }
 
     /// Pin of a map.
@@ -203,7 +199,7 @@ impl Pins {
             return Ok(Some(Instance::default()));
         };
         let words = array.get(&0, 0).map_err(|error| failed(&error))?;
-        Ok(sys::plain_from_words(&words))
+        Ok(mapped::plain_from_words(&words))
     }
 
     /// Names and paths in one of the directories; none where it does not exist.

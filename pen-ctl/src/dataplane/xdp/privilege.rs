@@ -7,7 +7,9 @@ type Capability = (u32, &'static str);
 
 const CAP_NET_ADMIN: Capability = (12, "CAP_NET_ADMIN");
 const CAP_SYS_ADMIN: Capability = (21, "CAP_SYS_ADMIN");
-const CAP_PERFMON: Capability = (38, "CAP_PERFMON");
+const CAP_PERFMON: Capability = (38, PERFMON);
+/// Name of the capability without which some programs do not pass the verifier.
+pub(super) const PERFMON: &str = "CAP_PERFMON";
 const CAP_BPF: Capability = (39, "CAP_BPF");
 
 /// Names of the capabilities that XDP needs and this thread has not.

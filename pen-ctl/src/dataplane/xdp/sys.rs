@@ -1,20 +1,19 @@
-//! System calls that aya and rustix do not offer: a few bpf(2) commands, mapped arrays, the grace period.
-#![allow(unsafe_code, reason = "raw bpf(2), mmap(2) and membarrier(2); each block says why it is sound")]
+//! System calls that aya and rustix do not offer: a few bpf(2) commands, the grace period, the tick.
+#![allow(
+    unsafe_code,
+    reason = "raw bpf(2), membarrier(2) and clock_getres(2); each block says why it is sound"
+)]
 
 use std::ffi::CString;
 use std::io;
-use std::marker::PhantomData;
-use std::mem::{offset_of, size_of, size_of_val};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-use pen_common::abi;
+use std::ptr;
 
 // Numbers of commands, types and flags: linux/bpf.h (stable kernel interface).
 const BPF_MAP_CREATE: u32 = 0;
+const BPF_MAP_UPDATE_ELEM: u32 = 2;
 const BPF_MAP_DELETE_ELEM: u32 = 3;
 const BPF_OBJ_PIN: u32 = 6;
 const BPF_OBJ_GET: u32 = 7;
@@ -33,135 +32,6 @@ const LINK_TYPE_XDP: u32 = 6;
 pub(super) const MMAPABLE: u32 = 1 << 10;
 /// `MEMBARRIER_CMD_GLOBAL`: returns after an RCU grace period.
 const MEMBARRIER_GLOBAL: libc::c_int = 1;
-
-/// A plain value of the map ABI: `repr(C)`, no padding, any bit pattern is valid, a multiple of 8 bytes long.
-///
-/// # Safety
-/// All of the above must hold for the type.
-pub(super) unsafe trait Plain: Copy + 'static {}
-
-// SAFETY: the ABI promises it for all of its types, and its const assertions pin their sizes.
-unsafe impl Plain for abi::Directory {}
-// SAFETY: as above.
-unsafe impl Plain for abi::DirectoryHalf {}
-// SAFETY: as above.
-unsafe impl Plain for abi::Backend {}
-// SAFETY: as above.
-unsafe impl Plain for abi::Slot {}
-// SAFETY: as above.
-unsafe impl Plain for abi::Instance {}
-// SAFETY: as above.
-unsafe impl Plain for abi::Counter {}
-// SAFETY: an integer of 8 bytes.
-unsafe impl Plain for u64 {}
-
-/// The words of a plain value, in memory order.
-pub(super) fn words_of<T: Plain>(value: &T) -> Vec<u64> {
-    let mut words = vec![0u64; size_of::<T>() / 8];
-    // SAFETY: both are valid for `size_of_val(words)` ≤ size_of::<T>() bytes and do not overlap; T has no padding.
-    unsafe {
-        ptr::copy_nonoverlapping(
-            ptr::from_ref(value).cast::<u8>(),
-            words.as_mut_ptr().cast::<u8>(),
-            size_of_val(words.as_slice()),
-        );
-    }
-    words
-}
-
-/// A fixed-size mapping of an array made with [`MMAPABLE`], shared with the kernel.
-///
-/// The kernel (and tests) may read or write it at any time, so it is only ever touched through atomics.
-pub(super) struct Mapped<T: Plain> {
-    base: NonNull<u64>,
-    len: usize,
-    element: PhantomData<T>,
-}
-
-// SAFETY: the mapping belongs to this value alone and is accessed through atomics only.
-unsafe impl<T: Plain> Send for Mapped<T> {}
-// SAFETY: as above; atomics may be shared.
-unsafe impl<T: Plain> Sync for Mapped<T> {}
-
-impl<T: Plain> Mapped<T> {
-    /// Maps the first `len` elements of an array map whose value is a `T`.
-    pub(super) fn new(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
-        let bytes = len * size_of::<T>();
-        // SAFETY: a fresh mapping at an address of the kernel's choice; nothing of ours is replaced.
-        let address = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.as_raw_fd(),
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mmap gave address 0"))?;
-        Ok(Self { base, len, element: PhantomData })
-    }
-
-    /// All words of the mapping.
-    pub(super) fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is page-aligned, `len * size_of::<T>()` bytes long and lives as long as self.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast::<AtomicU64>(), self.bytes() / 8) }
-    }
-
-    /// All half-words of the mapping. Nobody mixes sizes on one address concurrently: a field is either a
-    /// u32 stored through here or part of a word stored through [`Self::words`].
-    pub(super) fn half_words(&self) -> &[AtomicU32] {
-        // SAFETY: as in `words`.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast::<AtomicU32>(), self.bytes() / 4) }
-    }
-
-    /// The words of element `index`; empty where there is none.
-    pub(super) fn element(&self, index: usize) -> &[AtomicU64] {
-        let size = size_of::<T>() / 8;
-        self.words().get(index * size..(index + 1) * size).unwrap_or_default()
-    }
-
-    /// A copy of element `index`, word by word.
-    pub(super) fn read(&self, index: usize) -> Option<T> {
-        read_plain(self.element(index))
-    }
-
-    fn bytes(&self) -> usize {
-        self.len * size_of::<T>()
-    }
-}
-
-impl<T: Plain> Drop for Mapped<T> {
-    fn drop(&mut self) {
-        // SAFETY: exactly the mapping that `new` made; no reference outlives self.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes()) };
-    }
-}
-
-/// A copy of the plain value that starts at the first of these words; `None` where they are too few.
-pub(super) fn read_plain<T: Plain>(words: &[AtomicU64]) -> Option<T> {
-    let words = words.get(..size_of::<T>() / 8)?;
-    plain_from_words(&words.iter().map(|word| word.load(Ordering::Acquire)).collect::<Vec<_>>())
-}
-
-/// The plain value that these words are; `None` where they are too few.
-pub(super) fn plain_from_words<T: Plain>(words: &[u64]) -> Option<T> {
-    if words.len() < size_of::<T>() / 8 {
-        return None;
-    }
-    // SAFETY: T is plain, so these bytes are a valid T; read_unaligned asks for no alignment.
-    Some(unsafe { ptr::read_unaligned(words.as_ptr().cast::<T>()) })
-}
-
-/// Stores a plain value word by word, the first word last.
-pub(super) fn write_plain<T: Plain>(into: &[AtomicU64], value: &T) {
-    for (cell, word) in into.iter().zip(words_of(value)).rev() {
-        cell.store(word, Ordering::Release);
-    }
-}
 
 /// Waits until no packet is on its way that started before this call (an RCU grace period: some milliseconds).
 pub(super) fn grace_period() -> io::Result<()> {
@@ -348,6 +218,18 @@ struct MapElement {
     flags: u64,
 }
 
+/// Sets the element with this key to a value of four bytes (of a map of maps: the inner map's descriptor).
+pub(super) fn set_element(map: BorrowedFd<'_>, key: u32, value: u32) -> io::Result<()> {
+    let mut attributes = MapElement {
+        map_fd: raw(map),
+        alignment: 0,
+        key: ptr::from_ref(&key) as u64,
+        value: ptr::from_ref(&value) as u64,
+        flags: 0,
+    };
+    bpf(BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
+}
+
 /// Removes the element with this key; one that is not there is fine.
 pub(super) fn delete_element(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
     let mut attributes =
@@ -416,11 +298,3 @@ fn bpf<A>(command: u32, attributes: &mut A) -> io::Result<i32> {
 fn raw(fd: BorrowedFd<'_>) -> u32 {
     fd.as_fd().as_raw_fd() as u32
 }
-
-// The mapping rounds values up to 8 bytes, so types that are mapped must be multiples of it.
-const _: () = {
-    assert!(size_of::<abi::Directory>().is_multiple_of(8));
-    assert!(size_of::<abi::Backend>().is_multiple_of(8));
-    assert!(size_of::<abi::Slot>() == 8);
-    assert!(offset_of!(abi::Directory, active) == 0);
-};

@@ -1,0 +1,79 @@
+//! The loop guard: which MACs belong to backends of which service, for packets to be told from their own echo.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+use aya::maps::MapError;
+use pen_common::abi::{Backend, LOOP_FILTER_WORDS, backend_flags};
+use pen_common::mac::{loop_filter_bit, loop_key};
+
+use super::error::chain;
+use super::maps::Maps;
+
+/// What `loop_filter` and `backend_macs` should hold.
+#[derive(Debug, Default)]
+pub(super) struct LoopGuard {
+    /// Key of each backend index that has a MAC on the wire.
+    keys: BTreeMap<u16, u64>,
+    /// Keys that `backend_macs` holds.
+    written: BTreeSet<u64>,
+}
+
+impl LoopGuard {
+    /// Starts with what the map holds already.
+    pub(super) fn adopt(maps: &Maps) -> Result<Self, String> {
+        let written = maps.backend_macs.keys().collect::<Result<_, _>>().map_err(|error| chain(&error))?;
+        Ok(Self { keys: BTreeMap::new(), written })
+    }
+
+    /// Makes packets know the MAC of a backend, before it is used.
+    pub(super) fn admit(&mut self, maps: &mut Maps, index: u16, record: &Backend) -> Result<(), String> {
+        if record.mac() == 0 || record.has(backend_flags::LOCAL) {
+            self.keys.remove(&index);
+            return Ok(());
+        }
+        let key = loop_key(record.mac(), record.service);
+        self.keys.insert(index, key);
+        if self.written.insert(key) {
+            maps.backend_macs.insert(key, 1, 0).map_err(|error| chain(&error))?;
+        }
+        let (word, bit) = loop_filter_bit(key);
+        if let Some(cell) = maps.loop_filter.words().get(word) {
+            cell.fetch_or(bit, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// This index has no MAC any more.
+    pub(super) fn withdraw(&mut self, index: u16) {
+        self.keys.remove(&index);
+    }
+
+    /// Removes the keys and bits that no backend has any more.
+    pub(super) fn forget_stale(&mut self, maps: &mut Maps) -> Result<(), String> {
+        let wanted: BTreeSet<u64> = self.keys.values().copied().collect();
+        let stale: Vec<u64> = self.written.difference(&wanted).copied().collect();
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let mut filter = vec![0u64; LOOP_FILTER_WORDS];
+        for (word, bit) in wanted.iter().map(|key| loop_filter_bit(*key)) {
+            filter[word] |= bit;
+        }
+        for (cell, bits) in maps.loop_filter.words().iter().zip(filter) {
+            cell.store(bits, Ordering::SeqCst);
+        }
+        for key in stale {
+            match maps.backend_macs.remove(&key) {
+                Ok(()) | Err(MapError::KeyNotFound) => self.written.remove(&key),
+                Err(MapError::SyscallError(error))
+                    if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+                {
+                    self.written.remove(&key)
+                }
+                Err(error) => return Err(chain(&error)),
+            };
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,249 @@
+//! The maps as the controller holds them, and the check that what is pinned has the shape of our ABI.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
+use pen_common::abi::{
+    self, Backend, Counter, Directory, DirectoryHalf, Instance, LOOP_FILTER_WORDS, MAX_BACKENDS,
+    MAX_INTERFACES, MAX_SERVICES, SLOTS_BOTH_HALVES, Slot, TrackKeyV4, TrackKeyV6, Tracked,
+};
+
+use super::error::OpenError;
+use super::mapped::{self, Mapped};
+use super::pins::Pins;
+use super::sys::{self, MMAPABLE};
+
+/// A counter record as aya reads it: packets, bytes.
+pub(super) type CounterWords = [u64; 2];
+
+/// The shape of a pinned map.
+pub(super) struct Shape {
+    /// Its name, also that of its pin.
+    pub(super) name: &'static str,
+    map_type: MapType,
+    key: usize,
+    value: usize,
+    /// `None` = as many as the administrator asked for when it was made.
+    entries: Option<u32>,
+    flags: u32,
+}
+
+/// All maps that are pinned under their own names, the instance record first.
+pub(super) const SHAPES: &[Shape] = &[
+    shape("instance", MapType::Array, 4, size_of::<Instance>(), Some(1), 0),
+    shape("directory", MapType::Array, 4, size_of::<Directory>(), Some(1), MMAPABLE),
+    shape("backends", MapType::Array, 4, size_of::<Backend>(), Some(MAX_BACKENDS), MMAPABLE),
+    shape("counters", MapType::PerCpuArray, 4, size_of::<Counter>(), Some(abi::COUNTERS), 0),
+    shape("folded", MapType::Array, 4, size_of::<Counter>(), Some(1 + MAX_SERVICES), 0),
+    shape("track_v4", MapType::LruHash, size_of::<TrackKeyV4>(), size_of::<Tracked>(), None, 0),
+    shape("track_v6", MapType::LruHash, size_of::<TrackKeyV6>(), size_of::<Tracked>(), None, 0),
+    shape("slots", MapType::ArrayOfMaps, 4, 4, Some(MAX_SERVICES), 0),
+    shape("loop_filter", MapType::Array, 4, 8 * LOOP_FILTER_WORDS, Some(1), MMAPABLE),
+    shape("backend_macs", MapType::Hash, 8, 4, Some(MAX_BACKENDS), 0),
+    shape("egress", MapType::DevMapHash, 4, 8, Some(MAX_INTERFACES as u32), 0),
+];
+
+/// The shape of a service's slot tables.
+const SLOT_TABLE: Shape =
+    shape("slots_N", MapType::Array, 4, size_of::<Slot>(), Some(SLOTS_BOTH_HALVES), MMAPABLE);
+
+const fn shape(
+    name: &'static str,
+    map_type: MapType,
+    key: usize,
+    value: usize,
+    entries: Option<u32>,
+    flags: u32,
+) -> Shape {
+    Shape { name, map_type, key, value, entries, flags }
+}
+
+/// The opened maps.
+pub(super) struct Maps {
+    pub(super) directory: Mapped<Directory>,
+    pub(super) backends: Mapped<Backend>,
+    pub(super) folded: Array<MapData, CounterWords>,
+    pub(super) loop_filter: Mapped<u64>,
+    pub(super) counters: PerCpuArray<MapData, CounterWords>,
+    pub(super) backend_macs: HashMap<MapData, u64, u32>,
+    pub(super) egress: DevMapHash<MapData>,
+    pub(super) slots: MapData,
+    pub(super) track_v4: MapData,
+    pub(super) track_v6: MapData,
+}
+
+impl Maps {
+    /// Opens all maps from their pins.
+    pub(super) fn open(pins: &Pins) -> Result<Self, OpenError> {
+        Ok(Self {
+            directory: map_array(pins, "directory", 1)?,
+            backends: map_array(pins, "backends", MAX_BACKENDS as usize)?,
+            folded: typed(pins, "folded")?,
+            loop_filter: map_array(pins, "loop_filter", LOOP_FILTER_WORDS)?,
+            counters: typed(pins, "counters")?,
+            backend_macs: typed(pins, "backend_macs")?,
+            egress: typed(pins, "egress")?,
+            slots: data(pins, "slots")?,
+            track_v4: data(pins, "track_v4")?,
+            track_v6: data(pins, "track_v6")?,
+        })
+    }
+
+    /// A copy of one half of the directory.
+    pub(super) fn half(&self, which: u32) -> Option<Box<DirectoryHalf>> {
+        mapped::read_plain(self.half_cells(which)).map(Box::new)
+    }
+
+    /// The words of one half of the directory.
+    pub(super) fn half_cells(&self, which: u32) -> &[AtomicU64] {
+        let size = size_of::<DirectoryHalf>() / 8;
+        let start = std::mem::offset_of!(Directory, halves) / 8 + (which as usize & 1) * size;
+        self.directory.words().get(start..start + size).unwrap_or_default()
+    }
+
+    /// A counter record, summed over CPUs.
+    pub(super) fn counter(&self, index: u32) -> Result<Counter, MapError> {
+        let per_cpu = self.counters.get(&index, 0)?;
+        let sum = |word: usize| per_cpu.iter().map(|record| record[word]).fold(0, u64::wrapping_add);
+        Ok(Counter { packets: sum(0), bytes: sum(1) })
+    }
+
+    /// What removed backends of a service counted: record 1 + its id; record 0 is of removed services.
+    pub(super) fn folded(&self, index: u32) -> Result<Counter, MapError> {
+        let [packets, bytes] = self.folded.get(&index, 0)?;
+        Ok(Counter { packets, bytes })
+    }
+
+    /// Adds to a folded record.
+    pub(super) fn add_folded(&mut self, index: u32, count: Counter) -> Result<(), MapError> {
+        let sum = self.folded(index)?;
+        let sum = [sum.packets.wrapping_add(count.packets), sum.bytes.wrapping_add(count.bytes)];
+        self.folded.set(index, sum, 0)
+    }
+}
+
+/// Refuses pinned maps that have not the shape of our ABI; those that are missing are fine.
+pub(super) fn check_pinned(pins: &Pins) -> Result<(), OpenError> {
+    for shape in SHAPES {
+        check(pins.map(shape.name), shape)?;
+    }
+    for service in pins.slot_tables()? {
+        check(pins.slots(service), &SLOT_TABLE)?;
+    }
+    Ok(())
+}
+
+fn check(path: PathBuf, shape: &Shape) -> Result<(), OpenError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let info = MapInfo::from_pin(&path)
+        .map_err(|error| OpenError::from_aya(format!("look at {}", path.display()), &error))?;
+    match difference(&info, shape) {
+        Some(difference) => Err(OpenError::MapMismatch { path, difference }),
+        None => Ok(()),
+    }
+}
+
+/// In what a map differs from its shape.
+fn difference(info: &MapInfo, shape: &Shape) -> Option<String> {
+    // The kernel sets flags of its own, such as BPF_F_RDONLY_PROG on device maps: ours must be there.
+    let numbers = [
+        ("a key of {} bytes", info.key_size(), shape.key as u32),
+        ("a value of {} bytes", info.value_size(), shape.value as u32),
+        ("{} entries", info.max_entries(), shape.entries.unwrap_or(info.max_entries())),
+        ("flags {}", info.map_flags() & MMAPABLE, shape.flags & MMAPABLE),
+    ];
+    match info.map_type() {
+        Ok(found) if found != shape.map_type => {
+            return Some(format!("is a map of type {found:?} instead of {:?}", shape.map_type));
+        }
+        Err(_) => return Some(format!("is a map of a type that is not {:?}", shape.map_type)),
+        Ok(_) => {}
+    }
+    numbers.into_iter().find(|(_, found, wanted)| found != wanted).map(|(what, found, wanted)| {
+        format!("has {} instead of {wanted}", what.replace("{}", &found.to_string()))
+    })
+}
+
+/// Creates and pins the instance record, so that whatever is pinned later has an owner.
+pub(super) fn create_instance(pins: &Pins, record: &Instance) -> Result<(), OpenError> {
+    let failed = |error: io::Error| OpenError::from_io("pin the instance record", &error);
+    let fd = sys::create_array("instance", size_of::<Instance>() as u32, 1, 0).map_err(failed)?;
+    let words: [u64; size_of::<Instance>() / 8] = std::array::from_fn({
+        let words = mapped::words_of(record);
+        move |index| words[index]
+    });
+    let array = MapData::from_fd(fd)
+        .and_then(Map::from_map_data)
+        .and_then(Array::<MapData, [u64; size_of::<Instance>() / 8]>::try_from);
+    let written = array.and_then(|mut array| array.set(0, words, 0).map(|()| array));
+    let array = written.map_err(|error| OpenError::from_aya("write the instance record", &error))?;
+    array.pin(pins.instance()).map_err(|error| OpenError::from_aya("pin the instance record", &error))
+}
+
+/// The slot tables of a service, opened.
+pub(super) struct OpenedSlots {
+    pub(super) slots: Mapped<Slot>,
+    /// Their descriptor if they were made: the kernel does not know them yet.
+    pub(super) made: Option<OwnedFd>,
+}
+
+/// Opens the slot tables of a service from their pin, or makes them, filled with nobody.
+pub(super) fn open_slots(pins: &Pins, service: u16) -> io::Result<OpenedSlots> {
+    let path = pins.slots(service);
+    let len = SLOTS_BOTH_HALVES as usize;
+    match sys::open_pin(&path) {
+        Ok(fd) => Ok(OpenedSlots { slots: Mapped::new(fd.as_fd(), len)?, made: None }),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(_) => {
+            let name = format!("slots_{service}");
+            let fd = sys::create_array(&name, size_of::<Slot>() as u32, SLOTS_BOTH_HALVES, MMAPABLE)?;
+            let slots = Mapped::<Slot>::new(fd.as_fd(), len)?;
+            for cell in slots.words() {
+                mapped::write_plain(std::slice::from_ref(cell), &Slot::EMPTY);
+            }
+            sys::pin(fd.as_fd(), &path)?;
+            Ok(OpenedSlots { slots, made: Some(fd) })
+        }
+    }
+}
+
+/// Counts the entries of a tracking table.
+pub(super) fn count(map: &MapData) -> Result<crate::dataplane::TableUse, String> {
+    let info = map.info().map_err(|error| super::error::chain(&error))?;
+    let used = sys::count_entries(map.fd().as_fd(), info.key_size(), info.value_size())
+        .map_err(|error| error.to_string())?;
+    Ok(crate::dataplane::TableUse { used, max: info.max_entries().into() })
+}
+
+fn data(pins: &Pins, name: &str) -> Result<MapData, OpenError> {
+    MapData::from_pin(pins.map(name)).map_err(|error| OpenError::from_aya(format!("open map {name}"), &error))
+}
+
+fn typed<M: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<M, OpenError> {
+    Map::from_map_data(data(pins, name)?)
+        .and_then(M::try_from)
+        .map_err(|error| OpenError::from_aya(format!("open map {name}"), &error))
+}
+
+fn map_array<T: mapped::Plain>(pins: &Pins, name: &str, len: usize) -> Result<Mapped<T>, OpenError> {
+    let map = data(pins, name)?;
+    Mapped::new(map.fd().as_fd(), len)
+        .map_err(|error| OpenError::from_io(format!("map {name} into memory"), &error))
+}
+
+/// Indexes of the backends in use, and what they hold.
+pub(super) fn backends_in_use(backends: &Mapped<Backend>) -> BTreeMap<u16, Backend> {
+    (0..MAX_BACKENDS as u16)
+        .filter_map(|index| {
+            let word = backends.element(usize::from(index)).first()?;
+            let in_use = word.load(Ordering::Acquire) & abi::backend_flags::IN_USE != 0;
+            in_use.then(|| backends.read(usize::from(index)).map(|backend| (index, backend)))?
+        })
+        .collect()
+}

@@ -1,0 +1,120 @@
+//! What the kernel holds, read afresh: also finds what someone else changed.
+
+use std::collections::BTreeMap;
+
+use pen_common::abi::{Backend, DirectoryHalf, ServiceEntry, backend_flags};
+use pen_common::service;
+
+use super::interfaces::{PinnedLink, pinned_links};
+use super::links::xdp_states;
+use super::maps::backends_in_use;
+use super::{XdpPlane, backends, directory, failure};
+use crate::dataplane::{
+    AttachMode, DataPlaneError, InterfaceTarget, Mac, Observed, ObservedInterface, ObservedService,
+    ServiceKey, ServiceSettings,
+};
+
+impl XdpPlane {
+    /// Everything, as packets find it.
+    pub(super) fn look(&self) -> Result<Observed, DataPlaneError> {
+        let half = self
+            .maps
+            .half(self.active_half())
+            .ok_or_else(|| failure("read the directory", "it is shorter than it should be"))?;
+        let mut of_service: BTreeMap<u16, Vec<(u16, Backend)>> = BTreeMap::new();
+        for (index, backend) in backends_in_use(&self.maps.backends) {
+            of_service.entry(backend.service).or_default().push((index, backend));
+        }
+        let services = directory::decode(&half)
+            .into_iter()
+            .map(|(key, entry)| {
+                let backends = of_service.remove(&entry.service).unwrap_or_default();
+                (key, self.observed_service(&key, &entry, &backends))
+            })
+            .collect();
+        Ok(Observed { seed: self.seed(), interfaces: self.observed_interfaces(&half)?, services })
+    }
+
+    fn observed_service(
+        &self,
+        key: &ServiceKey,
+        entry: &ServiceEntry,
+        backends: &[(u16, Backend)],
+    ) -> ObservedService {
+        // An entry under another id than ours has none of our tables and backends.
+        let ours = self.services.get(key).is_none_or(|ours| ours.service == entry.service);
+        let table = self.tables.get(&entry.service).filter(|_| ours);
+        let backends = backends
+            .iter()
+            .filter(|(index, backend)| ours && self.holds(*index, backend))
+            .map(|(_, backend)| (backend.address.to_ip(), backends::target_of(backend)))
+            .collect();
+        ObservedService {
+            settings: self.observed_settings(key, entry),
+            backends,
+            members: table.and_then(|table| table.members(entry.table_half)).cloned(),
+            has_table: table.is_some_and(|table| table.names_anyone(entry.table_half)),
+        }
+    }
+
+    /// What was asked for where the map says the same: it says less (whole seconds, `none` as `flow`).
+    fn observed_settings(&self, key: &ServiceKey, entry: &ServiceEntry) -> ServiceSettings {
+        let recorded = self
+            .settings
+            .get(key)
+            .filter(|settings| directory::entry_of(key, settings, entry.service, entry.table_half) == *entry);
+        recorded.copied().unwrap_or_else(|| directory::settings_of(entry))
+    }
+
+    /// Whether this is a backend that we put there, and not retired.
+    fn holds(&self, index: u16, backend: &Backend) -> bool {
+        !backend.has(backend_flags::RETIRED)
+            && self.held.get(&(backend.service, backend.address)).is_some_and(|held| {
+                held.index == index && held.generation == backend.generation && !held.retired
+            })
+    }
+
+    fn observed_interfaces(
+        &self,
+        half: &DirectoryHalf,
+    ) -> Result<BTreeMap<String, ObservedInterface>, DataPlaneError> {
+        let what = "look at the attached interfaces";
+        let states = xdp_states().map_err(|error| failure(what, error))?;
+        let links = pinned_links(&self.pins).map_err(|error| failure(what, error))?;
+        let observed = |link: PinnedLink| {
+            let mode = link.mode(&states);
+            let in_place = states.get(&link.facts.ifindex).is_some_and(|state| state.name == link.interface);
+            let target = self.observed_target(half, &link, mode);
+            let interface = ObservedInterface {
+                mode: mode.unwrap_or(target.mode),
+                attached: mode.is_some() && in_place && link.facts.program == self.program_id,
+                target,
+            };
+            (link.interface, interface)
+        };
+        Ok(links.into_iter().map(observed).collect())
+    }
+
+    /// What was asked for where the directory says the same, else what it says.
+    fn observed_target(
+        &self,
+        half: &DirectoryHalf,
+        link: &PinnedLink,
+        mode: Option<AttachMode>,
+    ) -> InterfaceTarget {
+        let recorded = self.interfaces.get(&link.interface);
+        let ifindex = recorded.map_or(link.facts.ifindex, |target| target.ifindex);
+        let found = service::interface(half, ifindex);
+        match (recorded, found) {
+            (Some(target), Some(found)) if directory::interface_of(target) == *found => target.clone(),
+            (_, Some(found)) => directory::target_of(found, mode.unwrap_or_default()),
+            (_, None) => InterfaceTarget {
+                ifindex,
+                mac: Mac([0; 6]),
+                master_mac: None,
+                mode: mode.unwrap_or_default(),
+                announce: false,
+            },
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Services: their directory entries, and the slot tables that share their packets among backends.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::mem::offset_of;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::Ordering;
+
+use pen_common::abi::{Directory, DirectoryHalf, MAX_SERVICES, NO_BACKEND, SLOTS, ServiceEntry, Slot};
+use pen_common::maglev;
+
+use super::directory;
+use super::mapped::{self, Mapped};
+use super::maps::open_slots;
+use super::pins::remove;
+use super::sys;
+use super::{XdpPlane, failure};
+use crate::dataplane::{DataPlaneError, Member, ServiceKey, ServiceSettings};
+
+/// Slots of one half, as an index.
+const HALF: usize = SLOTS as usize;
+
+/// The two slot tables of a service.
+pub(super) struct Table {
+    slots: Mapped<Slot>,
+    written: Option<Written>,
+}
+
+/// What we last wrote into a table, to notice when someone else wrote there.
+struct Written {
+    members: Vec<Member>,
+    half: u32,
+    checksum: u64,
+}
+
+impl XdpPlane {
+    /// Adds a service with an empty table, or changes its settings.
+    pub(super) fn set_service(
+        &mut self,
+        key: &ServiceKey,
+        settings: &ServiceSettings,
+    ) -> Result<(), DataPlaneError> {
+        let what = || format!("set service {key}");
+        let before = self.services.get(key).copied();
+        let (id, half) = match before {
+            Some(entry) => (entry.service, entry.table_half),
+            None => (self.free_service_id().ok_or_else(|| too_many_services(key))?, 0),
+        };
+        if !self.tables.contains_key(&id) {
+            remove(&self.pins.slots(id)).map_err(|error| failure(what(), error))?;
+            let table = self.open_table(id).map_err(|error| failure(what(), error))?;
+            self.tables.insert(id, table);
+        }
+        self.services.insert(*key, directory::entry_of(key, settings, id, half));
+        if let Err(error) = self.write_directory() {
+            match before {
+                Some(entry) => self.services.insert(*key, entry),
+                None => self.services.remove(key),
+            };
+            return Err(failure(what(), error));
+        }
+        self.settings.insert(*key, *settings);
+        Ok(())
+    }
+
+    /// Removes a service, its tables and its backends; what they counted stays in the total of removed ones.
+    pub(super) fn remove_service(&mut self, key: &ServiceKey) -> Result<(), DataPlaneError> {
+        let what = || format!("remove service {key}");
+        self.settings.remove(key);
+        let removed = self.services.remove(key);
+        // Without an entry of ours someone else's may be there: written anew, the directory has neither.
+        self.write_directory().map_err(|error| failure(what(), error))?;
+        let Some(entry) = removed else { return Ok(()) };
+        self.retire_service(entry.service)?;
+        self.remove_tables(entry.service).map_err(|error| failure(what(), error))
+    }
+
+    /// Shares the slots of a service: written into the idle half, then flipped by one store.
+    pub(super) fn set_table(&mut self, key: &ServiceKey, members: &[Member]) -> Result<(), DataPlaneError> {
+        let what = || format!("share the slots of {key}");
+        let Some(entry) = self.services.get(key).copied() else {
+            return Err(failure(what(), "there is no such service"));
+        };
+        let owners = members
+            .iter()
+            .map(|member| self.index_of(entry.service, member.address).ok_or(member.address))
+            .collect::<Result<Vec<u16>, _>>()
+            .map_err(|address| failure(what(), format!("it has no backend {address}")))?;
+        let seed = self.seed();
+        let table = share(seed, members, &owners);
+
+        self.settle().map_err(|error| failure(what(), error))?;
+        // The half in use is what the map says, even if someone else flipped it.
+        let half = 1 - (self.active_entry(key).unwrap_or(entry).table_half & 1);
+        let Some(slots) = self.tables.get_mut(&entry.service) else {
+            return Err(failure(what(), "its slot tables are missing"));
+        };
+        let checksum = slots.write(half, &table);
+        slots.written = Some(Written { members: members.to_vec(), half, checksum });
+        self.flip_table(key, half).map_err(|error| failure(what(), error))
+    }
+
+    /// Sets the seed that keys the choice of slots, and builds again the tables whose members are known.
+    pub(super) fn set_seed(&mut self, seed: u64) -> Result<(), DataPlaneError> {
+        if self.seed() == seed {
+            return Ok(());
+        }
+        self.seed_cell().store(seed, Ordering::SeqCst);
+        let keys: Vec<ServiceKey> = self.services.keys().copied().collect();
+        for key in keys {
+            let id = self.services.get(&key).map(|entry| entry.service);
+            let written = id.and_then(|id| self.tables.get(&id)).and_then(|table| table.written.as_ref());
+            if let Some(members) = written.map(|written| written.members.clone()) {
+                self.set_table(&key, &members)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn seed(&self) -> u64 {
+        self.seed_cell().load(Ordering::Acquire)
+    }
+
+    fn seed_cell(&self) -> &std::sync::atomic::AtomicU64 {
+        &self.maps.directory.words()[offset_of!(Directory, seed) / 8]
+    }
+
+    /// Builds the directory into its idle half and makes that the active one.
+    pub(super) fn write_directory(&mut self) -> Result<(), String> {
+        let interfaces: Vec<_> = self.interfaces.values().map(directory::interface_of).collect();
+        let half = directory::encode(&self.services, &interfaces).map_err(|error| error.to_string())?;
+        self.settle()?;
+        let next = 1 - (self.active_half() & 1);
+        mapped::write_plain(self.maps.half_cells(next), half.as_ref());
+        self.maps.directory.half_words()[offset_of!(Directory, active) / 4].store(next, Ordering::SeqCst);
+        self.unsettled = true;
+        Ok(())
+    }
+
+    pub(super) fn active_half(&self) -> u32 {
+        self.maps.directory.half_words()[offset_of!(Directory, active) / 4].load(Ordering::Acquire)
+    }
+
+    /// Waits until no packet uses what was flipped away or retired before.
+    pub(super) fn settle(&mut self) -> Result<(), String> {
+        if self.unsettled {
+            sys::grace_period().map_err(|error| format!("wait for a grace period: {error}"))?;
+            self.unsettled = false;
+        }
+        Ok(())
+    }
+
+    /// Opens (or makes) the slot tables of a service and hands them to the kernel.
+    pub(super) fn open_table(&mut self, id: u16) -> Result<Table, String> {
+        let opened = open_slots(&self.pins, id).map_err(|error| error.to_string())?;
+        let mut table = Table { slots: opened.slots, written: None };
+        if let Some(fd) = opened.made {
+            sys::set_element(self.maps.slots.fd().as_fd(), u32::from(id), fd.as_raw_fd() as u32)
+                .map_err(|error| format!("hand the slot tables to the kernel: {error}"))?;
+            // Made empty, it is shared by nobody.
+            table.written = Some(Written { members: Vec::new(), half: 0, checksum: table.checksum(0) });
+        }
+        Ok(table)
+    }
+
+    /// Removes the slot tables of a service that the directory does not name any more.
+    pub(super) fn remove_tables(&mut self, id: u16) -> Result<(), String> {
+        self.settle()?;
+        self.tables.remove(&id);
+        sys::delete_element(self.maps.slots.fd().as_fd(), u32::from(id))
+            .map_err(|error| error.to_string())?;
+        remove(&self.pins.slots(id)).map_err(|error| error.to_string())
+    }
+
+    /// The entry of a service as packets find it now.
+    fn active_entry(&self, key: &ServiceKey) -> Option<ServiceEntry> {
+        let half = self.maps.half(self.active_half())?;
+        directory::position(&half, key).map(|position| half.entries[position])
+    }
+
+    /// One store makes the other half of a table the one in use; where the directory lost the service, it is
+    /// written anew.
+    fn flip_table(&mut self, key: &ServiceKey, table_half: u32) -> Result<(), String> {
+        if let Some(entry) = self.services.get_mut(key) {
+            entry.table_half = table_half;
+        }
+        self.unsettled = true;
+        let active = self.active_half() & 1;
+        let position = self.maps.half(active).and_then(|half| directory::position(&half, key));
+        let Some(position) = position else { return self.write_directory() };
+        let offset = offset_of!(Directory, halves)
+            + active as usize * size_of::<DirectoryHalf>()
+            + offset_of!(DirectoryHalf, entries)
+            + position * size_of::<ServiceEntry>()
+            + offset_of!(ServiceEntry, table_half);
+        self.maps.directory.half_words()[offset / 4].store(table_half, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn free_service_id(&self) -> Option<u16> {
+        (0..MAX_SERVICES as u16).find(|id| {
+            self.services.values().all(|entry| entry.service != *id)
+                && self.held.keys().all(|(service, _)| service != id)
+        })
+    }
+}
+
+impl Table {
+    /// Who shares the table in use; `None` if that is not what we wrote.
+    pub(super) fn members(&self, half: u32) -> Option<&Vec<Member>> {
+        let written = self.written.as_ref()?;
+        (written.half == half && written.checksum == self.checksum(half)).then_some(&written.members)
+    }
+
+    /// Whether the table in use names any backend.
+    pub(super) fn names_anyone(&self, half: u32) -> bool {
+        self.any_slot(half, |slot| slot.owner != NO_BACKEND)
+    }
+
+    /// Whether the table in use names this backend, as an owner or a previous one.
+    pub(super) fn names(&self, half: u32, index: u16) -> bool {
+        self.any_slot(half, |slot| slot.owner == index || slot.previous == index)
+    }
+
+    fn any_slot(&self, half: u32, test: impl Fn(&Slot) -> bool) -> bool {
+        self.cells(half).iter().any(|cell| {
+            mapped::read_plain::<Slot>(std::slice::from_ref(cell)).is_some_and(|slot| test(&slot))
+        })
+    }
+
+    fn write(&mut self, half: u32, owners: &[u16]) -> u64 {
+        for (cell, owner) in self.cells(half).iter().zip(owners) {
+            mapped::write_plain(std::slice::from_ref(cell), &Slot::owned_by(*owner));
+        }
+        self.checksum(half)
+    }
+
+    fn checksum(&self, half: u32) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for cell in self.cells(half) {
+            hasher.write_u64(cell.load(Ordering::Acquire));
+        }
+        hasher.finish()
+    }
+
+    fn cells(&self, half: u32) -> &[std::sync::atomic::AtomicU64] {
+        let start = (half & 1) as usize * HALF;
+        self.slots.words().get(start..start + HALF).unwrap_or_default()
+    }
+}
+
+/// A Maglev table of backend indexes.
+fn share(seed: u64, members: &[Member], owners: &[u16]) -> Vec<u16> {
+    let members: Vec<maglev::Member> = members
+        .iter()
+        .map(|member| maglev::Member { address: member.address.into(), weight: member.weight })
+        .collect();
+    let mut table = vec![NO_BACKEND; HALF];
+    let mut turns = vec![maglev::Turn::default(); members.len()];
+    maglev::build(seed, &members, &mut table, &mut turns);
+    for slot in &mut table {
+        *slot = owners.get(usize::from(*slot)).copied().unwrap_or(NO_BACKEND);
+    }
+    table
+}
+
+fn too_many_services(key: &ServiceKey) -> DataPlaneError {
+    DataPlaneError {
+        what: format!("add service {key}"),
+        why: format!("there are {MAX_SERVICES} services already"),
+        hint: "remove one first".to_owned(),
+    }
+}

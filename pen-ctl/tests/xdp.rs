@@ -1,0 +1,18 @@
+//! The XDP data plane against the real kernel, each test in namespaces and on a bpffs of its own.
+
+#[path = "xdp/adoption.rs"]
+mod adoption;
+#[path = "xdp/backends.rs"]
+mod backends;
+#[path = "xdp/interfaces.rs"]
+mod interfaces;
+#[path = "xdp/model.rs"]
+mod model;
+#[path = "xdp/pinned.rs"]
+mod pinned;
+#[path = "xdp/place.rs"]
+mod place;
+#[path = "xdp/refusals.rs"]
+mod refusals;
+#[path = "xdp/wants.rs"]
+mod wants;

@@ -1,0 +1,89 @@
+//! Whatever the controller asks for in whatever order, the kernel then holds what the data plane in memory holds.
+#![allow(clippy::unwrap_used, reason = "what a test does here must succeed")]
+
+use pen_ctl::dataplane::fake::FakePlane;
+use pen_ctl::dataplane::{
+    Affinity, DataPlane, HealthStatus, Observed, OnEmpty, Operation, ServiceSettings, Tracking,
+};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::place::Place;
+use crate::wants::{address, key, members, serving, settings};
+
+/// Sequences tried, and their length: as many as take some seconds.
+const SEQUENCES: u32 = 24;
+const LENGTH: usize = 30;
+
+fn some_settings() -> impl Strategy<Value = ServiceSettings> {
+    let affinity = prop_oneof![Just(Affinity::Client), Just(Affinity::Flow), Just(Affinity::None)];
+    let on_empty = prop_oneof![Just(OnEmpty::Drop), Just(OnEmpty::Pass)];
+    (affinity, on_empty, 0u64..3).prop_map(|(affinity, on_empty, timeout)| ServiceSettings {
+        affinity,
+        on_empty,
+        tracking: if affinity == Affinity::None { Tracking::Off } else { Tracking::Full },
+        tracking_timeout: std::time::Duration::from_millis(700 * timeout),
+        ..settings()
+    })
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let service = || (0u16..3).prop_map(key);
+    let backend = || (0u8..5).prop_map(address);
+    let health = prop_oneof![Just(HealthStatus::Up), Just(HealthStatus::Down), Just(HealthStatus::Unknown)];
+    let target =
+        (0u8..4, any::<(bool, bool, bool)>(), health).prop_map(|(mac, (known, usable, local), health)| {
+            let mut target = serving(mac);
+            target.usable = usable;
+            target.serving = usable && known;
+            target.health = health;
+            target.path = target.path.filter(|_| known).map(|path| pen_ctl::dataplane::BackendPath {
+                local,
+                vlan: u16::from(mac) * 100,
+                inner_vlan: u16::from(mac),
+                ..path
+            });
+            target
+        });
+    prop_oneof![
+        1 => any::<u64>().prop_map(Operation::SetSeed),
+        4 => (service(), some_settings()).prop_map(|(key, settings)| Operation::SetService { key, settings }),
+        1 => service().prop_map(|key| Operation::RemoveService { key }),
+        8 => (service(), backend(), target)
+            .prop_map(|(key, address, target)| Operation::SetBackend { key, address, target }),
+        3 => (service(), backend()).prop_map(|(key, address)| Operation::RemoveBackend { key, address }),
+        4 => (service(), proptest::collection::btree_set(0u8..5, 0..4)).prop_map(|(key, numbers)| {
+            let members = members(&numbers.into_iter().collect::<Vec<_>>());
+            Operation::SetTable { key, members }
+        }),
+    ]
+}
+
+#[test]
+fn the_kernel_holds_what_was_asked_for() {
+    let Some(place) = Place::enter() else { return };
+    let kernel = std::cell::RefCell::new(place.open().unwrap());
+    let config = Config { cases: SEQUENCES, failure_persistence: None, ..Config::default() };
+    let sequences = proptest::collection::vec(operation(), 1..LENGTH);
+    TestRunner::new(config)
+        .run(&sequences, |operations| {
+            let mut kernel = kernel.borrow_mut();
+            empty(&mut *kernel);
+            let mut model = FakePlane::default();
+            model.lock().observed.seed = kernel.observe().unwrap().seed;
+            for operation in &operations {
+                let (really, as_expected) = (kernel.apply(operation), model.apply(operation));
+                prop_assert_eq!(really.is_ok(), as_expected.is_ok(), "{:?}: {:?}", operation, really);
+                let expected: Observed = model.observe().unwrap();
+                prop_assert_eq!(&kernel.observe().unwrap(), &expected, "after {:?}", operation);
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn empty(kernel: &mut impl DataPlane) {
+    for key in kernel.observe().unwrap().services.into_keys() {
+        kernel.apply(&Operation::RemoveService { key }).unwrap();
+    }
+}
