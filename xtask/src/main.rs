@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{ci, demo, lab, test};
+use xtask::{build_ebpf, ci, demo, lab, test};
 
 /// pen's task runner.
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Run every test; those that need root run only as root
     Test,
+    /// Build the eBPF objects that are committed in pen-ebpf/prebuilt
+    BuildEbpf(build_ebpf::BuildEbpfArgs),
     /// What `.ci/run` does once the tools are there
     Ci,
     /// The servers of a backend in a lab
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo(args) => return demo::main(&args),
         Task::Test => return test::main(),
+        Task::BuildEbpf(args) => return build_ebpf::main(&args),
         Task::Ci => return ci::main(),
         Task::LabServer { name, addresses } => lab::server::run(&name, &addresses),
     };
