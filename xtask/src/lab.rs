@@ -136,9 +136,13 @@ impl Lab {
             mounts: Vec::new(),
             switch,
         };
-        let hosts = [&lab.client].into_iter().chain(&lab.balancers).chain(&lab.backends);
-        hosts.map(|host| lab.await_port(host)).collect::<Result<()>>()?;
+        lab.hosts().try_for_each(|host| lab.await_port(host))?;
         Ok(lab)
+    }
+
+    /// All its hosts.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        [&self.client].into_iter().chain(&self.balancers).chain(&self.backends)
     }
 
     /// First part of the names of all its namespaces.
@@ -189,7 +193,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         // Ends the processes first: a controller holds pins and a log under the directory.
-        for host in [&self.client].into_iter().chain(&self.balancers).chain(&self.backends) {
+        for host in self.hosts() {
             namespace::remove(host.namespace.name());
         }
         for path in &self.mounts {
