@@ -16,6 +16,7 @@ pub mod frame;
 pub mod http;
 pub mod namespace;
 pub mod needs;
+pub mod ping;
 pub mod server;
 mod sweep;
 pub mod sys;

@@ -14,7 +14,7 @@ const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 #[test]
 fn servers_answer_with_their_names_on_their_own_addresses() {
     let Some(cluster) = Cluster::unstarted_for_test(XTASK, 1, 2) else { return };
-    let capture = capture::frames(&cluster.lab, |_| true).unwrap();
+    let capture = capture::frames(&cluster.lab.switch, |_| true).unwrap();
     for host in &cluster.lab.backends {
         for (kind, family) in services() {
             let port = if kind == Kind::Web { http::PORT } else { dns::PORT };

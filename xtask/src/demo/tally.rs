@@ -34,7 +34,7 @@ pub(super) struct Tally {
 
 /// Starts counting.
 pub(super) fn start(lab: &Lab, vips: [IpAddr; 2]) -> Result<Capture<Tally>> {
-    Capture::start(lab, Tally::default(), move |tally, captured| {
+    Capture::start(&lab.switch, Tally::default(), move |tally, captured| {
         let Some((from, to)) = captured.frame.addresses() else { return };
         let balancer = captured.host.starts_with("pen");
         match (vips.contains(&from), vips.contains(&to), balancer, captured.received) {

@@ -1,4 +1,5 @@
-//! Listens on every port of the switch at once: which frame came from which host and went to which.
+//! Listens on every interface of a namespace at once. On the switch that tells which frame came from which host
+//! and went to which.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,18 +9,19 @@ use std::thread::{self, JoinHandle};
 use rustix::net::netdevice::index_to_name;
 
 use super::frame::Frame;
+use super::namespace::Namespace;
 use super::sys::PacketSocket;
-use super::{Error, Lab, Result};
+use super::{Error, Result};
 
 /// Bytes kept of each frame: more than any header that is looked at.
 const KEPT: usize = 192;
 
-/// A frame on a port of the switch.
+/// A frame on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
-    /// The host behind the port.
+    /// The interface; ports of the switch are named like the hosts behind them.
     pub host: String,
-    /// The host receives it (else the host sent it).
+    /// What is behind the interface receives it (else it came from there).
     pub received: bool,
     /// Its length in bytes, from the Ethernet header on.
     pub length: usize,
@@ -34,17 +36,16 @@ pub struct Capture<T> {
 }
 
 impl<T: Send + 'static> Capture<T> {
-    /// Has `note` gather every frame into `gathered`, from now on. Each frame is seen once for the host that
-    /// sent it and once for every host that receives it.
+    /// Has `note` gather every frame into `gathered`, from now on. The switch sees each frame once for the host
+    /// that sent it and once for every host that receives it.
     pub fn start(
-        lab: &Lab,
+        at: &Namespace,
         gathered: T,
         mut note: impl FnMut(&mut T, Captured) + Send + 'static,
     ) -> Result<Self> {
-        let (socket, ports) = lab
-            .switch
+        let (socket, ports) = at
             .run(|| PacketSocket::open().map(|socket| (socket, ports())))
-            .map_err(|e| Error::io("open a packet socket on the switch", e))?;
+            .map_err(|e| Error::io("open a packet socket", e))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
@@ -86,10 +87,10 @@ impl<T: Send + 'static> Capture<T> {
 
 /// Captures the frames that `wanted` names.
 pub fn frames(
-    lab: &Lab,
+    at: &Namespace,
     wanted: impl Fn(&Captured) -> bool + Send + 'static,
 ) -> Result<Capture<Vec<Captured>>> {
-    Capture::start(lab, Vec::new(), move |kept, captured| {
+    Capture::start(at, Vec::new(), move |kept, captured| {
         if wanted(&captured) {
             kept.push(captured);
         }
