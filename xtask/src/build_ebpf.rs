@@ -101,7 +101,7 @@ fn build() -> Result<(), BuildError> {
 }
 
 /// Whether rebuilt objects are the committed ones; says so for each.
-fn check() -> Result<bool, BuildError> {
+pub fn check() -> Result<bool, BuildError> {
     let toolchain = Toolchain::find()?;
     let mut same = true;
     for name in OBJECTS {
