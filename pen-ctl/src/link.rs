@@ -164,3 +164,6 @@ fn xdp_program(xdp: &[LinkXdp]) -> Option<u32> {
     };
     xdp.iter().filter_map(rank).min().map(|(_, id)| id).filter(|id| *id != 0)
 }
+
+#[cfg(test)]
+mod tests;

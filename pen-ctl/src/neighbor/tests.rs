@@ -174,3 +174,24 @@ fn a_fixed_mac_needs_no_answer_and_thousands_of_them_hold_nobody_up() {
         }
     });
 }
+
+#[test]
+fn what_was_missed_in_a_flood_of_changes_is_found_by_looking_again() {
+    if !can_run() {
+        return;
+    }
+    let net = net_with_backend();
+    net.in_balancer(async || {
+        let mut heard = Heard::start();
+        heard.machine.watch(watched(["192.0.2.1"]));
+        assert_eq!(heard.neighbor("192.0.2.1").await, unreachable("no route"));
+        // The runtime has one thread, busy here: nobody reads while more is told than the socket holds.
+        let routes: Vec<String> =
+            (0..30_000).map(|n| format!("route add 198.18.{}.{} dev pen0", n / 250, n % 250)).collect();
+        let batch = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(batch.path(), routes.join("\n") + "\nroute add 192.0.2.0/24 via 10.9.0.2\n").unwrap();
+        net.near(&format!("ip -batch {}", batch.path().display()));
+        let gateway = "behind gateway 10.9.0.2: a DSR backend must be on the same link";
+        assert_eq!(heard.neighbor("192.0.2.1").await, unreachable(gateway));
+    });
+}
