@@ -1,5 +1,6 @@
 //! pen's task runner, as a library that the binary, the demo and the namespace tests share. Linux only.
 
+pub mod bench;
 pub mod build_ebpf;
 pub mod ci;
 pub mod demo;

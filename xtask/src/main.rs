@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build_ebpf, ci, demo, lab, test};
+use xtask::{bench, build_ebpf, ci, demo, lab, test};
 
 /// pen's task runner.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ enum Task {
     Test,
     /// Build the eBPF objects that are committed in pen-ebpf/prebuilt
     BuildEbpf(build_ebpf::BuildEbpfArgs),
+    /// Measure nanoseconds per packet of each path, beside floor programs (as root)
+    Bench(bench::Options),
     /// What `.ci/run` does once the tools are there
     Ci,
     /// The servers of a backend in a lab
@@ -36,6 +38,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
+        Task::Bench(options) => return bench::main(&options),
         Task::Demo(args) => return demo::main(&args),
         Task::Test => return test::main(),
         Task::BuildEbpf(args) => return build_ebpf::main(&args),

@@ -1,0 +1,126 @@
+//! `cargo xtask bench`: nanoseconds per packet of each path, beside floor programs, from one interleaved run.
+//!
+//! A harness program restores the frame, gives it the next client's address and tail-calls the program to be timed;
+//! the kernel runs that many times over (`BPF_PROG_TEST_RUN`) and says how long it took. What the harness costs is in
+//! every row, so ratios are net of F0, which does nothing. Rounds visit every row in turn, so that a noisy moment
+//! hits all of them.
+
+mod bed;
+mod cases;
+mod frames;
+mod report;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::lab;
+use bed::Bed;
+use cases::{Case, MANY};
+use report::Report;
+
+/// Fewest rounds that a median is worth anything of.
+pub const LEAST_ROUNDS: u32 = 9;
+
+/// How to run the benchmark.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Interleaved rounds, 9 or more; the table shows their minimum and median.
+    #[arg(long, default_value_t = LEAST_ROUNDS, value_parser = clap::value_parser!(u32).range(i64::from(LEAST_ROUNDS)..))]
+    rounds: u32,
+    /// Packets of each row and round.
+    #[arg(long, default_value_t = 2 * MANY, value_parser = clap::value_parser!(u32).range(1..))]
+    packets: u32,
+    /// CPU to run on.
+    #[arg(long, default_value_t = 1)]
+    cpu: usize,
+    /// Print JSON rather than a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The network or the file system to work in could not be made.
+    #[error("{0}")]
+    Lab(#[from] lab::Error),
+    /// Something failed on the way.
+    #[error("{what}: {why}")]
+    Failed {
+        /// What failed, on what.
+        what: String,
+        /// Why.
+        why: String,
+    },
+    /// A program did something else than the row is about.
+    #[error(
+        "row {row}: the program returned {got} rather than {want}: this row would measure something else"
+    )]
+    WrongPath {
+        /// The row.
+        row: String,
+        /// XDP action returned.
+        got: u32,
+        /// XDP action that the row is about.
+        want: u32,
+    },
+}
+
+impl BenchError {
+    /// For `map_err`: names what failed.
+    fn of<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Self {
+        move |why| Self::Failed { what: what.to_owned(), why: why.to_string() }
+    }
+}
+
+/// Runs the benchmark, prints what it found, and says how that went.
+pub fn main(options: &Options) -> ExitCode {
+    if let Some(missing) = lab::needs::missing() {
+        eprintln!("bench: needs {missing}");
+        return ExitCode::FAILURE;
+    }
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), BenchError> {
+    let mut bed = Bed::make(options.cpu)?;
+    let cases = cases::all(bed.our_mac());
+    let mut samples: Vec<(String, Vec<f64>)> =
+        cases.iter().map(|case| (case.name.to_owned(), Vec::new())).collect();
+    for round in 1..=options.rounds {
+        for (case, (_, rounds)) in cases.iter().zip(&mut samples) {
+            rounds.push(measure(&mut bed, case, options.packets)?.as_nanos() as f64);
+        }
+        if !options.json {
+            eprint!("\rround {round} of {}", options.rounds);
+        }
+    }
+    let report = Report::new(&samples);
+    if options.json {
+        println!("{}", serde_json::to_string(&report).map_err(BenchError::of("print the report"))?);
+    } else {
+        eprintln!();
+        print!("{}", report.table());
+        println!(
+            "\nf0: XDP_TX at once. f1: checks Ethernet+IPv4+TCP, swaps the MACs. f2: f1, one hit in a million-entry LRU, one\n\
+             array read. _131k: 131,072 clients, visited in another order than inserted. tracked_*: affinity client, tracking\n\
+             full. slot_*: tracking off (`transitions` still behaves as `full`). new_v4: every packet a new client, table full."
+        );
+    }
+    Ok(())
+}
+
+/// One row once: warms up (which also inserts every client), then times.
+fn measure(bed: &mut Bed, case: &Case, packets: u32) -> Result<Duration, BenchError> {
+    bed.aim(case)?;
+    bed.plan(case, 1)?;
+    bed.shoot(case, case.warm_up())?;
+    bed.plan(case, cases::STRIDE)?;
+    bed.shoot(case, packets)
+}

@@ -1,0 +1,111 @@
+//! The rows of the benchmark: which program, which frame, how many clients.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::frames;
+
+/// Clients of the `_131k` rows.
+pub(super) const MANY: u32 = 131_072;
+/// Entries of each tracking table: as many as F2's has.
+pub(super) const TRACKED_CLIENTS: u32 = pen_common::bench::FLOOR_FLOWS;
+/// From one client to the next while timing: odd, so that all are visited, in an order far from the one of insertion.
+pub(super) const STRIDE: u32 = 40_503;
+
+/// VIP of the services that track clients.
+pub(super) const TRACKED: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x100))];
+/// VIP of the services that choose by slot alone.
+pub(super) const BY_SLOT: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 101)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x101))];
+/// First client; the number of each is XORed in.
+pub(super) const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 0);
+const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 0);
+
+/// XDP actions (linux/bpf.h).
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+
+/// A program to time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Program {
+    /// Floor 0.
+    F0,
+    /// Floor 1.
+    F1,
+    /// Floor 2.
+    F2,
+    /// The balancer's own.
+    Pen,
+}
+
+/// A row.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What is timed.
+    pub(super) program: Program,
+    /// The frame it gets.
+    pub(super) frame: Vec<u8>,
+    /// Offset of the last four bytes of the source address.
+    pub(super) client_at: u32,
+    /// Number of clients: 1 (the frame never changes) or a power of two; 0 = never the same twice.
+    pub(super) clients: u32,
+    /// XDP action it must return.
+    pub(super) action: u32,
+}
+
+impl Case {
+    /// Packets to send before timing: every client once, or, for newcomers, as many as fill the table.
+    pub(super) fn warm_up(&self) -> u32 {
+        match self.clients {
+            0 => TRACKED_CLIENTS,
+            clients => clients.max(1024),
+        }
+    }
+}
+
+/// All rows. The one whose newcomers evict what others inserted comes last.
+pub(super) fn all(ours: [u8; 6]) -> Vec<Case> {
+    use Program::{F0, F1, F2, Pen};
+    let v4 = |vip: IpAddr| match vip {
+        IpAddr::V4(vip) => frames::tcp_v4(ours, &[], CLIENT_V4, vip),
+        IpAddr::V6(vip) => frames::tcp_v6(ours, CLIENT_V6, vip),
+    };
+    let case = |name, program, frame: &Vec<u8>, clients, action| Case {
+        name,
+        program,
+        client_at: if frame[12..14] == [0x86, 0xdd] { 34 } else { 26 },
+        frame: frame.clone(),
+        clients,
+        action,
+    };
+    let [tracked_v4, tracked_v6] = TRACKED.map(v4);
+    let [slot_v4, slot_v6] = BY_SLOT.map(v4);
+    let stranger = frames::tcp_v4(ours, &[], CLIENT_V4, Ipv4Addr::new(10, 0, 9, 9));
+    let vlan = frames::tcp_v4(ours, &[VLAN], CLIENT_V4, Ipv4Addr::new(10, 0, 0, 102));
+    let echo = frames::echo_v4(ours, CLIENT_V4, Ipv4Addr::new(10, 0, 0, 100));
+    vec![
+        case("f0", F0, &tracked_v4, 1, XDP_TX),
+        case("f1", F1, &tracked_v4, 1, XDP_TX),
+        case("f2", F2, &tracked_v4, 1, XDP_TX),
+        case("f2_131k", F2, &tracked_v4, MANY, XDP_TX),
+        case("tracked_v4", Pen, &tracked_v4, 1, XDP_TX),
+        case("tracked_v4_131k", Pen, &tracked_v4, MANY, XDP_TX),
+        case("tracked_v6", Pen, &tracked_v6, 1, XDP_TX),
+        case("tracked_v6_131k", Pen, &tracked_v6, MANY, XDP_TX),
+        case("slot_v4", Pen, &slot_v4, 1, XDP_TX),
+        case("slot_v4_131k", Pen, &slot_v4, MANY, XDP_TX),
+        case("slot_v6", Pen, &slot_v6, 1, XDP_TX),
+        case("slot_v6_131k", Pen, &slot_v6, MANY, XDP_TX),
+        case("not_ours", Pen, &stranger, 1, XDP_PASS),
+        case("vlan_v4", Pen, &vlan, 1, XDP_TX),
+        case("icmp_echo", Pen, &echo, 1, XDP_TX),
+        case("new_v4", Pen, &tracked_v4, 0, XDP_TX),
+    ]
+}
+
+/// VIP of the service whose backends are on a VLAN.
+pub(super) const ON_VLAN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 102));
+/// That VLAN.
+pub(super) const VLAN: u16 = 100;
