@@ -1,36 +1,202 @@
-//! The single writer of the desired state, and the handle through which others talk to it.
+//! The single writer of the desired state: keeps it, and keeps the data plane equal to it.
+//!
+//! [`Controller`] is synchronous and is told everything: requests, events, the time. [`serve`] is the loop around it.
 
-use tokio::sync::{mpsc, oneshot};
+mod actor;
+mod announce;
+mod change;
+mod clock;
+mod file;
+mod reconcile;
+mod status;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use actor::{Call, ControllerHandle, serve};
+pub use clock::{Clock, SystemClock};
+pub use file::apply_at_start;
+
+use crate::api::document::{BackendList, ServiceList};
 use crate::api::{ApiError, ErrorCode, Reply, Request};
+use crate::dataplane::{DataPlane, Observed, ServiceKey};
+use crate::state::store::Store;
+use crate::surroundings::{Check, Event, Surroundings, Watched};
+use crate::target::{Seen, Sighting, Standings};
+use announce::Announced;
+use reconcile::Subject;
 
-/// A request with the place where its answer goes.
-#[derive(Debug)]
-pub struct Call {
-    /// What is asked.
-    pub request: Request,
-    /// Where the answer goes.
-    pub answer: oneshot::Sender<Result<Reply, ApiError>>,
-}
-
-/// Talks to a running controller; cheap to clone.
+/// What a controller is started with beside its parts.
 #[derive(Clone, Debug)]
-pub struct ControllerHandle {
-    calls: mpsc::Sender<Call>,
+pub struct Options {
+    /// The file given with `run -c`: what a reload reads.
+    pub file: Option<PathBuf>,
+    /// Bytes of memory the machine could still give; `None` where that cannot be known.
+    pub available_memory: fn() -> Option<u64>,
 }
 
-impl ControllerHandle {
-    /// A handle, and where its calls arrive.
-    pub fn new() -> (Self, mpsc::Receiver<Call>) {
-        let (calls, arrivals) = mpsc::channel(64);
-        (Self { calls }, arrivals)
-    }
-
-    /// Asks, and waits for the answer. Calls are answered one after the other, in the order they came.
-    pub async fn request(&self, request: Request) -> Result<Reply, ApiError> {
-        let gone = || ApiError::new(ErrorCode::NoController, "the controller is ending", "try again");
-        let (answer, reply) = oneshot::channel();
-        self.calls.send(Call { request, answer }).await.map_err(|_| gone())?;
-        reply.await.map_err(|_| gone())?
+impl Default for Options {
+    fn default() -> Self {
+        Self { file: None, available_memory: clock::available_memory }
     }
 }
+
+/// The single writer of the desired state.
+pub struct Controller {
+    store: Store,
+    plane: Box<dyn DataPlane>,
+    surroundings: Box<dyn Surroundings>,
+    clock: Box<dyn Clock>,
+    options: Options,
+    seen: Seen,
+    /// Interfaces are known, and what the data plane held when we came is adopted.
+    started: bool,
+    /// Asked to end: the data plane is left as it is.
+    ended: bool,
+    /// What the data plane held when last looked at.
+    observed: Observed,
+    standings: Standings,
+    /// What the data plane would not do, last time round.
+    failures: BTreeMap<Subject, String>,
+    /// Services whose first table was due already.
+    built: BTreeSet<ServiceKey>,
+    watched: BTreeSet<Watched>,
+    probed: Vec<(ServiceKey, IpAddr, Check)>,
+    announced: Announced,
+}
+
+impl Controller {
+    /// A controller that waits for its first [`Event::Links`] before it touches anything.
+    pub fn new(
+        store: Store,
+        plane: Box<dyn DataPlane>,
+        surroundings: Box<dyn Surroundings>,
+        clock: Box<dyn Clock>,
+        options: Options,
+    ) -> Self {
+        Self {
+            store,
+            plane,
+            surroundings,
+            clock,
+            options,
+            seen: Seen::default(),
+            started: false,
+            ended: false,
+            observed: Observed::default(),
+            standings: Standings::new(),
+            failures: BTreeMap::new(),
+            built: BTreeSet::new(),
+            watched: BTreeSet::new(),
+            probed: Vec::new(),
+            announced: Announced::default(),
+        }
+    }
+
+    /// Does what is asked: checks it whole, makes it durable, has it carried out, answers.
+    pub fn handle(&mut self, request: Request) -> Result<Reply, ApiError> {
+        match request {
+            Request::Status => Ok(Reply::Status(Box::new(self.status()))),
+            Request::ServiceList => Ok(Reply::Services(ServiceList { services: self.service_documents() })),
+            Request::ServiceShow { name } => self.service_reply(&name),
+            Request::BackendList { service } => self.backend_list(service.as_deref()),
+            Request::InterfaceList => Ok(self.interface_reply(|_| true)),
+            Request::ServiceAdd(spec) => self.service_add(&spec),
+            Request::ServiceSet { name, spec } => self.service_set(&name, &spec),
+            Request::ServiceRemove { name } => self.service_remove(&name),
+            Request::BackendAdd { service, spec } => self.backend_add(&service, &spec),
+            Request::BackendSet { service, address, spec } => self.backend_set(&service, address, &spec),
+            Request::BackendRemove { service, address } => self.backend_remove(&service, address),
+            Request::Attach(interfaces) => self.attach(interfaces),
+            Request::Detach(interfaces) => self.detach(&interfaces),
+            Request::Apply { file, text } => self.apply_text(&file, &text),
+            Request::Reload => self.reload(),
+            Request::Stop { detach } => self.stop(detach),
+        }
+    }
+
+    /// Hears what happened around; [`Controller::reconcile`] acts on it.
+    pub fn event(&mut self, event: Event) {
+        match event {
+            Event::Links(links) => {
+                self.seen.links = links;
+                self.start();
+            }
+            Event::Neighbor { address, resolution } => {
+                if self.watched.iter().any(|watched| watched.address == address) {
+                    self.seen.adopted.retain(|(_, adopted), _| *adopted != address);
+                    self.seen.resolutions.insert(address, resolution);
+                }
+            }
+            Event::Health { key, address, status, detail } => {
+                if self.probed.iter().any(|(k, a, _)| (*k, *a) == (key, address)) {
+                    let now = self.clock.unix_seconds();
+                    let sighting = self.seen.health.entry((key, address)).or_default();
+                    let since = if sighting.status == status { sighting.since } else { now };
+                    *sighting = Sighting { status, detail, since };
+                }
+            }
+        }
+    }
+
+    /// Looks the data plane up afresh and repairs what someone else changed. Called every five seconds.
+    pub fn tick(&mut self) {
+        if !self.seen.links.is_empty() {
+            self.start();
+        }
+        self.reconcile();
+        self.plane.drain_log();
+    }
+
+    /// In how long [`Controller::reconcile`] has something to do by itself: a first table's time is up.
+    pub fn wake_in(&self) -> Option<Duration> {
+        let next = self.seen.first_tables.values().min()?;
+        Some(next.saturating_sub(self.clock.uptime()))
+    }
+
+    /// Interfaces are known: requests may come.
+    pub fn started(&self) -> bool {
+        self.started
+    }
+
+    /// It was asked to end.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// An interface of that name exists.
+    pub fn knows_interface(&self, name: &str) -> bool {
+        crate::target::link_named(&self.seen.links, name).is_some()
+    }
+
+    fn backend_list(&mut self, service: Option<&str>) -> Result<Reply, ApiError> {
+        if let Some(name) = service {
+            self.found(name)?;
+        }
+        let services = self.service_documents();
+        let wanted = services.into_iter().filter(|one| service.is_none_or(|name| one.name == name));
+        Ok(Reply::Backends(BackendList { backends: wanted.flat_map(|service| service.backends).collect() }))
+    }
+
+    fn stop(&mut self, detach: bool) -> Result<Reply, ApiError> {
+        if detach {
+            self.detach_for_now()?;
+        }
+        self.ended = true;
+        Ok(change::changed(true))
+    }
+}
+
+/// What to say of a name that is not there.
+fn no_service(name: &str) -> ApiError {
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("there is no service {}", name.escape_debug()),
+        "`pen-ctl service list` shows those there are",
+    )
+}
+
+#[cfg(test)]
+mod tests;

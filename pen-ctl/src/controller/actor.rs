@@ -1,0 +1,99 @@
+//! The loop around the controller: one task owns it, everybody else holds a handle.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+
+use super::Controller;
+use crate::api::{ApiError, ErrorCode, Reply, Request};
+use crate::surroundings::Event;
+
+/// How often the data plane is looked up afresh.
+const RESYNC: Duration = Duration::from_secs(5);
+/// How long an interface that was made a moment ago may take to be heard of.
+const NEW_INTERFACE: Duration = Duration::from_millis(500);
+
+/// A request with the place where its answer goes.
+#[derive(Debug)]
+pub struct Call {
+    /// What is asked.
+    pub request: Request,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Result<Reply, ApiError>>,
+}
+
+/// Talks to a running controller; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ControllerHandle {
+    calls: mpsc::Sender<Call>,
+}
+
+impl ControllerHandle {
+    /// A handle, and where its calls arrive.
+    pub fn new() -> (Self, mpsc::Receiver<Call>) {
+        let (calls, arrivals) = mpsc::channel(64);
+        (Self { calls }, arrivals)
+    }
+
+    /// Asks, and waits for the answer. Calls are answered one after the other, in the order they came.
+    pub async fn request(&self, request: Request) -> Result<Reply, ApiError> {
+        let gone = || ApiError::new(ErrorCode::NoController, "the controller is ending", "try again");
+        let (answer, reply) = oneshot::channel();
+        self.calls.send(Call { request, answer }).await.map_err(|_| gone())?;
+        reply.await.map_err(|_| gone())?
+    }
+}
+
+/// Runs a controller until it is asked to end or every handle is gone; gives it back. Requests wait until the
+/// interfaces are known. Must run inside the runtime that its surroundings were started in.
+pub async fn serve(
+    mut controller: Controller,
+    mut calls: mpsc::Receiver<Call>,
+    mut events: mpsc::Receiver<Event>,
+) -> Controller {
+    let mut resync = interval(RESYNC);
+    resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !controller.ended() {
+        let wake = controller.wake_in();
+        tokio::select! {
+            Some(event) = events.recv() => {
+                hear(&mut controller, &mut events, event);
+            }
+            call = calls.recv(), if controller.started() => {
+                let Some(Call { request, answer }) = call else { break };
+                hear_of_interfaces(&mut controller, &mut events, &request).await;
+                // Whoever asked may have gone meanwhile; what was asked is done all the same.
+                let _ = answer.send(controller.handle(request));
+            }
+            _ = resync.tick() => controller.tick(),
+            () = sleep(wake.unwrap_or(RESYNC)), if wake.is_some() => controller.reconcile(),
+        }
+    }
+    controller
+}
+
+/// Takes in an event and all that wait behind it, then acts once.
+fn hear(controller: &mut Controller, events: &mut mpsc::Receiver<Event>, first: Event) {
+    controller.event(first);
+    while let Ok(event) = events.try_recv() {
+        controller.event(event);
+    }
+    controller.reconcile();
+}
+
+/// News of an interface that was made just before the command may still be on its way.
+async fn hear_of_interfaces(
+    controller: &mut Controller,
+    events: &mut mpsc::Receiver<Event>,
+    request: &Request,
+) {
+    let Request::Attach(interfaces) = request else { return };
+    let deadline = Instant::now() + NEW_INTERFACE;
+    while !interfaces.iter().all(|interface| controller.knows_interface(&interface.name)) {
+        match timeout_at(deadline, events.recv()).await {
+            Ok(Some(event)) => hear(controller, events, event),
+            _ => return,
+        }
+    }
+}

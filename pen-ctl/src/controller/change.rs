@@ -1,0 +1,221 @@
+//! Changes to the desired state: checked whole, made durable, carried out; taken back if the data plane refuses.
+
+use std::net::IpAddr;
+
+use pen_common::abi;
+
+use super::reconcile::Subject;
+use super::{Controller, no_service};
+use crate::api::document::ChangeDocument;
+use crate::api::{ApiError, ErrorCode, Interfaces, Reply};
+use crate::dataplane::Operation;
+use crate::state::desired::{Desired, InterfaceSpec, Service};
+use crate::state::spec::{BackendSpec, ServiceSpec};
+use crate::state::validate;
+use crate::target::link_named;
+
+/// The answer to a change.
+pub(super) fn changed(changed: bool) -> Reply {
+    Reply::Changed(ChangeDocument { changed, warnings: Vec::new() })
+}
+
+impl Controller {
+    pub(super) fn service_add(&mut self, spec: &ServiceSpec) -> Result<Reply, ApiError> {
+        let service = spec.complete()?;
+        let (name, key) = (service.name.clone(), service.vip);
+        let mut desired = self.store.desired().clone();
+        desired.services.push(service);
+        self.change(desired, &[Subject::Service(key)])?;
+        self.service_reply(&name)
+    }
+
+    pub(super) fn service_set(&mut self, name: &str, spec: &ServiceSpec) -> Result<Reply, ApiError> {
+        if !spec.backends.is_empty() {
+            return Err(ApiError::invalid(
+                format!("service {name}: backends are not changed together with their service"),
+                "use `backend add`, `backend set` and `backend remove`",
+            ));
+        }
+        let mut desired = self.store.desired().clone();
+        let service = desired.service_mut(name).ok_or_else(|| no_service(name))?;
+        let before = service.vip;
+        spec.change(service);
+        let (name, key) = (service.name.clone(), service.vip);
+        self.change(desired, &[Subject::Service(before), Subject::Service(key)])?;
+        self.service_reply(&name)
+    }
+
+    pub(super) fn service_remove(&mut self, name: &str) -> Result<Reply, ApiError> {
+        let key = self.found(name)?.vip;
+        let mut desired = self.store.desired().clone();
+        desired.services.retain(|service| service.name != name);
+        self.change(desired, &[Subject::Service(key)])?;
+        Ok(changed(true))
+    }
+
+    pub(super) fn backend_add(&mut self, service: &str, spec: &BackendSpec) -> Result<Reply, ApiError> {
+        let mut desired = self.store.desired().clone();
+        let wanted = desired.service_mut(service).ok_or_else(|| no_service(service))?;
+        let backend = spec.complete(service)?;
+        let (key, address) = (wanted.vip, backend.address);
+        wanted.backends.push(backend);
+        self.change(desired, &[Subject::Service(key)])?;
+        self.backend_reply(service, address)
+    }
+
+    pub(super) fn backend_set(
+        &mut self,
+        service: &str,
+        address: IpAddr,
+        spec: &BackendSpec,
+    ) -> Result<Reply, ApiError> {
+        if spec.address.is_some_and(|other| other != address) {
+            return Err(ApiError::invalid(
+                format!("backend {address} of service {service}: its address cannot be changed"),
+                "add the new one and remove the old one",
+            ));
+        }
+        let mut desired = self.store.desired().clone();
+        let wanted = desired.service_mut(service).ok_or_else(|| no_service(service))?;
+        let key = wanted.vip;
+        let backend = wanted.backend_mut(address).ok_or_else(|| no_backend(service, address))?;
+        spec.change(backend);
+        self.change(desired, &[Subject::Service(key)])?;
+        self.backend_reply(service, address)
+    }
+
+    pub(super) fn backend_remove(&mut self, service: &str, address: IpAddr) -> Result<Reply, ApiError> {
+        let mut desired = self.store.desired().clone();
+        let wanted = desired.service_mut(service).ok_or_else(|| no_service(service))?;
+        let key = wanted.vip;
+        wanted.backend(address).ok_or_else(|| no_backend(service, address))?;
+        wanted.backends.retain(|backend| backend.address != address);
+        self.change(desired, &[Subject::Service(key)])?;
+        Ok(changed(true))
+    }
+
+    /// Attaches to interfaces that exist: a name that nobody has was most likely mistyped.
+    pub(super) fn attach(&mut self, interfaces: Vec<InterfaceSpec>) -> Result<Reply, ApiError> {
+        validate::interfaces(&interfaces)?;
+        let mut desired = self.store.desired().clone();
+        let mut subjects = Vec::new();
+        for spec in interfaces {
+            let Some(link) = link_named(&self.seen.links, &spec.name) else {
+                return Err(ApiError::new(
+                    ErrorCode::NotFound,
+                    format!("there is no interface {}", spec.name),
+                    "`ip link` shows those there are",
+                ));
+            };
+            if !link.ethernet || link.mac.is_none() {
+                return Err(ApiError::invalid(
+                    format!("interface {} carries no Ethernet frames", spec.name),
+                    "direct server return works by MAC addresses: attach to an Ethernet interface",
+                ));
+            }
+            subjects.push(Subject::Interface(spec.name.clone()));
+            match desired.interfaces.iter_mut().find(|before| before.name == spec.name) {
+                Some(before) => *before = spec,
+                None => desired.interfaces.push(spec),
+            }
+        }
+        self.change(desired, &subjects)?;
+        let named = |name: &str| subjects.contains(&Subject::Interface(name.to_owned()));
+        Ok(self.interface_reply(named))
+    }
+
+    /// Detaches; what is not attached is no error.
+    pub(super) fn detach(&mut self, interfaces: &Interfaces) -> Result<Reply, ApiError> {
+        let mut desired = self.store.desired().clone();
+        let before = desired.interfaces.len();
+        match interfaces {
+            Interfaces::All => desired.interfaces.clear(),
+            Interfaces::Named(names) => {
+                desired.interfaces.retain(|interface| !names.contains(&interface.name))
+            }
+        }
+        let some = desired.interfaces.len() != before;
+        self.change(desired, &[])?;
+        let left = self.failures.iter().find(|(subject, _)| match (subject, interfaces) {
+            (Subject::Interface(name), Interfaces::Named(names)) => names.contains(name),
+            (Subject::Interface(_), Interfaces::All) => true,
+            _ => false,
+        });
+        match left {
+            Some((_, why)) => {
+                Err(ApiError::new(ErrorCode::Refused, why, "detaching is tried again every 5 s"))
+            }
+            None => Ok(changed(some)),
+        }
+    }
+
+    /// Detaches everywhere without wanting it: the next controller attaches again.
+    pub(super) fn detach_for_now(&mut self) -> Result<(), ApiError> {
+        for name in self.observed.interfaces.keys().cloned().collect::<Vec<_>>() {
+            self.plane
+                .apply(&Operation::Detach { name })
+                .map_err(|error| ApiError::new(ErrorCode::Refused, error.to_string(), ""))?;
+        }
+        if let Ok(observed) = self.plane.observe() {
+            self.observed = observed;
+        }
+        self.announce();
+        Ok(())
+    }
+
+    /// Makes a desired state durable and carries it out. If the data plane refuses it for one of `subjects`, the
+    /// state from before is brought back.
+    fn change(&mut self, desired: Desired, subjects: &[Subject]) -> Result<(), ApiError> {
+        validate::desired(&desired)?;
+        self.check_memory(&desired)?;
+        let before = self.store.desired().clone();
+        if desired != before {
+            self.store.replace(desired)?;
+        }
+        self.reconcile();
+        let refused = |(subject, _): &(&Subject, &String)| {
+            **subject == Subject::Everything || subjects.contains(subject)
+        };
+        let Some(why) = self.failures.iter().find(refused).map(|(_, why)| why.clone()) else {
+            return Ok(());
+        };
+        let hint = match *self.store.desired() == before {
+            true => "nothing was changed by this command; it is tried again every 5 s",
+            false => {
+                self.store.replace(before)?;
+                self.reconcile();
+                "nothing was changed"
+            }
+        };
+        Err(ApiError::new(ErrorCode::Refused, why, hint))
+    }
+
+    /// Each service takes a slot table of its own out of kernel memory: better refused than half built.
+    pub(super) fn check_memory(&self, desired: &Desired) -> Result<(), ApiError> {
+        let table = u64::from(abi::SLOTS_BOTH_HALVES) * size_of::<abi::Slot>() as u64;
+        let new =
+            desired.services.iter().filter(|one| !self.observed.services.contains_key(&one.vip)).count();
+        let needed = table * new as u64;
+        match (self.options.available_memory)() {
+            Some(available) if new > 0 && needed > available => Err(ApiError::new(
+                ErrorCode::Refused,
+                format!("{} MiB of memory are needed and {} are left", needed >> 20, available >> 20),
+                "a service's slot table takes 1 MiB: free memory, or add fewer services",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn found(&self, name: &str) -> Result<&Service, ApiError> {
+        self.store.desired().service(name).ok_or_else(|| no_service(name))
+    }
+}
+
+/// What to say of a backend that is not there.
+pub(super) fn no_backend(service: &str, address: IpAddr) -> ApiError {
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("service {service} has no backend {address}"),
+        format!("`pen-ctl backend list {service}` shows those it has"),
+    )
+}

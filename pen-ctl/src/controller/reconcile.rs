@@ -1,0 +1,248 @@
+//! Makes the data plane equal to the desired state, given what is seen; and takes over what it held before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Controller;
+use crate::dataplane::{HealthStatus, Operation, ServiceKey};
+use crate::plan::plan;
+use crate::surroundings::{Check, Probe, Watched};
+use crate::target::{self, Sighting, Standings};
+
+/// What an operation is about: when one fails, the others go on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    /// The data plane as a whole.
+    Everything,
+    /// An interface.
+    Interface(String),
+    /// A service.
+    Service(ServiceKey),
+}
+
+impl Subject {
+    fn of(operation: &Operation) -> Self {
+        match operation {
+            Operation::SetSeed(_) => Self::Everything,
+            Operation::Attach { name, .. } | Operation::Detach { name } => Self::Interface(name.clone()),
+            Operation::SetService { key, .. }
+            | Operation::RemoveService { key }
+            | Operation::SetBackend { key, .. }
+            | Operation::RemoveBackend { key, .. }
+            | Operation::SetTable { key, .. } => Self::Service(*key),
+        }
+    }
+}
+
+impl Controller {
+    /// The interfaces are known. The first time, what the data plane holds is adopted: ways and health stand until
+    /// something else is seen.
+    pub(super) fn start(&mut self) {
+        if self.started {
+            return;
+        }
+        match self.plane.observe() {
+            Ok(observed) => self.observed = observed,
+            Err(error) => {
+                tracing::warn!(%error, "the data plane cannot be looked at yet");
+                return;
+            }
+        }
+        self.started = true;
+        for service in &self.store.desired().services {
+            let Some(found) = self.observed.services.get(&service.vip) else { continue };
+            if found.has_table {
+                self.built.insert(service.vip);
+            }
+            for backend in &service.backends {
+                let Some(before) = found.backends.get(&backend.address) else { continue };
+                let id = (service.vip, backend.address);
+                if let Some(path) = before.path {
+                    self.seen.adopted.insert(id, path);
+                }
+                if before.health != HealthStatus::Unknown {
+                    let detail = "as it was before the controller's restart".to_owned();
+                    let sighting = Sighting { status: before.health, detail, since: before.health_since };
+                    self.seen.health.insert(id, sighting);
+                }
+            }
+        }
+    }
+
+    /// Compares what should be with what is, and carries out the difference. Does nothing before the start.
+    pub fn reconcile(&mut self) {
+        if !self.started || self.ended {
+            return;
+        }
+        self.forget_the_removed();
+        self.meet_the_new();
+        self.watch();
+        match self.plane.observe() {
+            Ok(observed) => self.observed = observed,
+            Err(error) => {
+                self.note_failures(BTreeMap::from([(Subject::Everything, error.to_string())]));
+                return;
+            }
+        }
+        self.hold_up_the_unchecked();
+        self.await_first_tables();
+        let (target, standings) = target::build(self.store.desired(), &self.seen, self.clock.uptime());
+        for (key, service) in target.services.iter().filter(|(_, service)| service.members.is_some()) {
+            self.seen.first_tables.remove(key);
+            if !service.backends.is_empty() {
+                self.built.insert(*key);
+            }
+        }
+        self.log_changes(&standings);
+        self.standings = standings;
+        let steps = plan(&target, &self.observed);
+        self.carry_out(&steps);
+        self.announce();
+    }
+
+    fn carry_out(&mut self, steps: &[Operation]) {
+        let mut failures = BTreeMap::new();
+        for step in steps {
+            let subject = Subject::of(step);
+            // What comes after a failed step of the same service counts on it.
+            if failures.contains_key(&subject) {
+                continue;
+            }
+            tracing::debug!(?step, "operation");
+            if let Err(error) = self.plane.apply(step) {
+                failures.insert(subject, error.to_string());
+            }
+        }
+        if !steps.is_empty() {
+            match self.plane.observe() {
+                Ok(observed) => self.observed = observed,
+                Err(error) => {
+                    failures.insert(Subject::Everything, error.to_string());
+                }
+            }
+        }
+        self.note_failures(failures);
+    }
+
+    /// Logs what fails now and did not before, once.
+    fn note_failures(&mut self, failures: BTreeMap<Subject, String>) {
+        for (subject, why) in &failures {
+            if self.failures.get(subject) != Some(why) {
+                tracing::warn!("{why}; trying again every 5 s");
+            }
+        }
+        self.failures = failures;
+    }
+
+    fn forget_the_removed(&mut self) {
+        let desired = self.store.desired();
+        let services: BTreeSet<ServiceKey> = desired.services.iter().map(|service| service.vip).collect();
+        let is_backend = |(key, address): &(ServiceKey, IpAddr)| {
+            desired.services.iter().any(|service| service.vip == *key && service.backend(*address).is_some())
+        };
+        self.seen.health.retain(|id, _| is_backend(id));
+        self.seen.adopted.retain(|id, _| is_backend(id));
+        self.seen.first_tables.retain(|key, _| services.contains(key));
+        self.built.retain(|key| services.contains(key));
+        let addresses: BTreeSet<IpAddr> = desired
+            .services
+            .iter()
+            .flat_map(|service| &service.backends)
+            .map(|backend| backend.address)
+            .collect();
+        self.seen.resolutions.retain(|address, _| addresses.contains(address));
+    }
+
+    /// A backend that nothing is known of yet is `unknown` from now on.
+    fn meet_the_new(&mut self) {
+        let since = self.clock.unix_seconds();
+        for service in &self.store.desired().services {
+            for backend in &service.backends {
+                let sighting = self.seen.health.entry((service.vip, backend.address));
+                sighting.or_insert(Sighting { since, ..Sighting::default() });
+            }
+        }
+    }
+
+    /// Has the surroundings watch and check what is wanted, where that changed.
+    fn watch(&mut self) {
+        let mut watched: BTreeMap<IpAddr, Watched> = BTreeMap::new();
+        let mut probes = Vec::new();
+        for service in &self.store.desired().services {
+            for backend in &service.backends {
+                let address = backend.address;
+                let entry = watched.entry(address).or_insert(Watched { address, fixed_mac: None });
+                entry.fixed_mac = entry.fixed_mac.or(backend.mac);
+                let check = service.check(backend);
+                if check != Check::None {
+                    let known = self.seen.health.get(&(service.vip, address));
+                    let initial = known.map_or(HealthStatus::Unknown, |sighting| sighting.status);
+                    probes.push(Probe { key: service.vip, address, check, initial });
+                }
+            }
+        }
+        let watched: BTreeSet<Watched> = watched.into_values().collect();
+        if watched != self.watched {
+            self.surroundings.watch(watched.clone());
+            self.watched = watched;
+        }
+        let probed: Vec<_> =
+            probes.iter().map(|probe| (probe.key, probe.address, probe.check.clone())).collect();
+        if probed != self.probed {
+            self.surroundings.probe(probes);
+            self.probed = probed;
+        }
+    }
+
+    /// A backend that is not checked is up once its MAC is known, and stays so: without a MAC it does not serve.
+    fn hold_up_the_unchecked(&mut self) {
+        let now = self.clock.unix_seconds();
+        for service in &self.store.desired().services {
+            for backend in service.backends.iter().filter(|backend| target::unchecked(service, backend)) {
+                let id = (service.vip, backend.address);
+                let up =
+                    self.seen.health.get(&id).is_some_and(|sighting| sighting.status == HealthStatus::Up);
+                if !up && target::reachable(self.store.desired(), service, backend, &self.seen) {
+                    let detail = "not checked".to_owned();
+                    self.seen.health.insert(id, Sighting { status: HealthStatus::Up, detail, since: now });
+                }
+            }
+        }
+    }
+
+    /// Services that got their first backends wait for results, but no longer than one check may take.
+    fn await_first_tables(&mut self) {
+        let now = self.clock.uptime();
+        for service in &self.store.desired().services {
+            let waits = !service.backends.is_empty()
+                && !self.built.contains(&service.vip)
+                && !self.observed.services.get(&service.vip).is_some_and(|found| found.has_table);
+            if !waits {
+                self.seen.first_tables.remove(&service.vip);
+                continue;
+            }
+            let timeout = |check| match check {
+                Check::None => Duration::ZERO,
+                Check::Tcp { timeout, .. } => timeout,
+            };
+            let longest = service.backends.iter().map(|backend| timeout(service.check(backend))).max();
+            self.seen.first_tables.entry(service.vip).or_insert(now + longest.unwrap_or_default());
+        }
+    }
+
+    fn log_changes(&self, standings: &Standings) {
+        for ((key, address), standing) in standings {
+            let before = self.standings.get(&(*key, *address));
+            if before.is_some_and(|before| before.reason == standing.reason) {
+                continue;
+            }
+            let name = self.store.desired().services.iter().find(|service| service.vip == *key);
+            let service = name.map_or_else(|| key.to_string(), |service| service.name.clone());
+            match &standing.reason {
+                None => tracing::info!(service, backend = %address, "serving"),
+                Some(reason) => tracing::info!(service, backend = %address, reason, "not serving"),
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Puts together the documents that people and programs look at.
+
+use std::net::IpAddr;
+
+use super::change::no_backend;
+use super::reconcile::Subject;
+use super::{Controller, no_service};
+use crate::api::document::{
+    BackendDocument, ControllerDocument, HealthDocument, InterfaceDocument, InterfaceList, InterfaceState,
+    PacketsDocument, ServiceDocument, StatusDocument,
+};
+use crate::api::{ApiError, Reply};
+use crate::dataplane::{AttachMode, Counters, DataPlaneError, TrackingUse, Traffic};
+use crate::state::desired::{Backend, InterfaceSpec, Service};
+use crate::state::text;
+use crate::target::link_named;
+
+impl Controller {
+    pub(super) fn status(&mut self) -> StatusDocument {
+        let mut troubles = Vec::new();
+        let counters = or_default(self.plane.counters(), &mut troubles);
+        let tracking: TrackingUse = or_default(self.plane.tracking(), &mut troubles);
+        let desired = self.store.desired();
+        let mut warnings = self.warnings();
+        warnings.extend(troubles);
+        if tracking.v4.max != 0 && tracking.v4.max != u64::from(desired.tracking_clients) {
+            warnings.push(format!(
+                "tracking_clients = {} is not in force: the tables in use have {} entries and keep them until the \
+                 pins are made anew (`run --discard`, which forgets clients)",
+                desired.tracking_clients, tracking.v4.max
+            ));
+        }
+        StatusDocument {
+            controller: ControllerDocument {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                dataplane: self.plane.name().to_owned(),
+                uptime_seconds: self.clock.uptime().as_secs(),
+                file: self.options.file.as_ref().map(|file| file.display().to_string()),
+                file_differs: self.file_differs(),
+                seed: desired.seed,
+                http: desired.http,
+            },
+            interfaces: desired.interfaces.iter().map(|spec| self.interface(spec)).collect(),
+            services: desired.services.iter().map(|service| self.service(service, &counters)).collect(),
+            packets: packets(&counters),
+            tracking,
+            warnings,
+        }
+    }
+
+    /// What somebody should look at.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let desired = self.store.desired();
+        let mut warnings: Vec<String> = self.failures.values().cloned().collect();
+        for interface in desired.interfaces.iter().map(|spec| self.interface(spec)) {
+            let failed = self.failures.contains_key(&Subject::Interface(interface.name.clone()));
+            match interface.state {
+                InterfaceState::Pending if !failed => {
+                    warnings.push(format!("interface {}: {}", interface.name, interface.detail));
+                }
+                InterfaceState::Attached if !interface.detail.is_empty() => {
+                    warnings.push(format!("interface {}: {}", interface.name, interface.detail));
+                }
+                _ => {}
+            }
+        }
+        for service in desired.services.iter().filter(|service| !service.backends.is_empty()) {
+            let serving = |backend: &Backend| {
+                self.standings.get(&(service.vip, backend.address)).is_some_and(|standing| standing.serving)
+            };
+            if !service.backends.iter().any(serving) {
+                warnings.push(format!("service {}: no backend is serving", service.name));
+            }
+        }
+        if self.file_differs() {
+            let file = self.options.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+            warnings.push(format!(
+                "{file} is not what was last applied; SIGHUP or `pen-ctl apply {file}` applies it, runtime changes \
+                 stand until then"
+            ));
+        }
+        warnings
+    }
+
+    pub(super) fn service_documents(&mut self) -> Vec<ServiceDocument> {
+        let counters = or_default(self.plane.counters(), &mut Vec::new());
+        self.store.desired().services.iter().map(|service| self.service(service, &counters)).collect()
+    }
+
+    pub(super) fn service_reply(&mut self, name: &str) -> Result<Reply, ApiError> {
+        let found = self.service_documents().into_iter().find(|service| service.name == name);
+        found.map(|service| Reply::Service(Box::new(service))).ok_or_else(|| no_service(name))
+    }
+
+    pub(super) fn backend_reply(&mut self, service: &str, address: IpAddr) -> Result<Reply, ApiError> {
+        let documents = self.service_documents().into_iter().filter(|one| one.name == service);
+        let found = documents.flat_map(|one| one.backends).find(|backend| backend.address == address);
+        found.map(|backend| Reply::Backend(Box::new(backend))).ok_or_else(|| no_backend(service, address))
+    }
+
+    pub(super) fn interface_reply(&self, wanted: impl Fn(&str) -> bool) -> Reply {
+        let specs = self.store.desired().interfaces.iter().filter(|spec| wanted(&spec.name));
+        Reply::Interfaces(InterfaceList { interfaces: specs.map(|spec| self.interface(spec)).collect() })
+    }
+
+    fn interface(&self, spec: &InterfaceSpec) -> InterfaceDocument {
+        let found = self.observed.interfaces.get(&spec.name).filter(|found| found.attached);
+        let failure = self.failures.get(&Subject::Interface(spec.name.clone()));
+        let (state, detail) = match (found, failure, link_named(&self.seen.links, &spec.name)) {
+            (_, Some(why), _) => (InterfaceState::Pending, why.clone()),
+            (_, _, None) => {
+                (InterfaceState::Pending, "does not exist; it is attached when it appears".to_owned())
+            }
+            (Some(found), ..) if found.mode == AttachMode::Generic && spec.mode == AttachMode::Auto => {
+                let slow = "its driver has no native XDP, so it runs in generic mode, which is slower";
+                (InterfaceState::Attached, slow.to_owned())
+            }
+            (Some(_), ..) => (InterfaceState::Attached, String::new()),
+            (None, _, Some(link)) if !link.ethernet || link.mac.is_none() => {
+                (InterfaceState::Pending, "carries no Ethernet frames; take it out".to_owned())
+            }
+            (None, ..) => (InterfaceState::Pending, "not attached yet".to_owned()),
+        };
+        let mode = found.map_or(spec.mode, |found| found.mode);
+        InterfaceDocument { name: spec.name.clone(), mode, state, detail, announce: spec.announce }
+    }
+
+    fn service(&self, service: &Service, counters: &Counters) -> ServiceDocument {
+        let backends: Vec<BackendDocument> =
+            service.backends.iter().map(|backend| self.backend(service, backend, counters)).collect();
+        let removed = counters.removed_backends.get(&service.vip).copied().unwrap_or_default();
+        ServiceDocument {
+            name: service.name.clone(),
+            vip: service.vip,
+            affinity: service.affinity,
+            scheduler: service.scheduler,
+            tracking: service.tracking,
+            tracking_timeout: service.tracking_timeout,
+            transition: service.transition,
+            on_empty: service.on_empty,
+            health: service.effective_health(),
+            packets: removed.packets + backends.iter().map(|backend| backend.packets).sum::<u64>(),
+            bytes: removed.bytes + backends.iter().map(|backend| backend.bytes).sum::<u64>(),
+            backends,
+        }
+    }
+
+    fn backend(&self, service: &Service, backend: &Backend, counters: &Counters) -> BackendDocument {
+        let id = (service.vip, backend.address);
+        let standing = self.standings.get(&id);
+        let sighting = self.seen.health.get(&id).cloned().unwrap_or_default();
+        let Traffic { packets, bytes } = counters.backends.get(&id).copied().unwrap_or_default();
+        let path = standing.and_then(|standing| standing.path);
+        BackendDocument {
+            service: service.name.clone(),
+            address: backend.address,
+            weight: backend.weight,
+            priority: backend.priority,
+            state: backend.state,
+            health: HealthDocument { status: sighting.status, detail: sighting.detail },
+            serving: standing.is_some_and(|standing| standing.serving),
+            reason: standing
+                .map_or_else(|| Some("not looked at yet".to_owned()), |standing| standing.reason.clone()),
+            since: text::timestamp(sighting.since),
+            mac: path.filter(|path| !path.local).map(|path| path.mac),
+            packets,
+            bytes,
+        }
+    }
+}
+
+fn packets(counters: &Counters) -> PacketsDocument {
+    let to_all = counters.backends.values().chain(counters.removed_backends.values());
+    let forwarded = to_all.map(|traffic| traffic.packets).sum::<u64>() + counters.removed_services.packets;
+    let by_reason = |reasons: &std::collections::BTreeMap<&'static str, Traffic>| {
+        reasons.iter().map(|(reason, traffic)| ((*reason).to_owned(), traffic.packets)).collect()
+    };
+    let document = PacketsDocument {
+        received: 0,
+        forwarded,
+        answered: by_reason(&counters.answered),
+        passed: by_reason(&counters.passed),
+        dropped: by_reason(&counters.dropped),
+    };
+    let others = [&document.answered, &document.passed, &document.dropped];
+    let received = forwarded + others.into_iter().flat_map(|reasons| reasons.values()).sum::<u64>();
+    PacketsDocument { received, ..document }
+}
+
+fn or_default<T: Default>(result: Result<T, DataPlaneError>, troubles: &mut Vec<String>) -> T {
+    result.unwrap_or_else(|error| {
+        troubles.push(error.to_string());
+        T::default()
+    })
+}

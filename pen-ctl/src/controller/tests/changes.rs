@@ -1,0 +1,232 @@
+//! Changes by request: what they do, what is refused, what survives a refusal.
+
+use std::io;
+
+use super::*;
+use crate::state::desired::AdminState;
+use crate::state::store::{Files, RealFiles};
+
+fn set_state(n: u8, state: AdminState) -> Request {
+    set_backend(n, BackendSpec { state: Some(state), ..BackendSpec::default() })
+}
+
+#[test]
+fn a_backend_serves_once_it_is_found_and_healthy() {
+    let mut bench = Bench::new();
+    bench.done(attach("eth0"));
+    bench.done(add_service("web", "10.0.0.100:80/tcp"));
+    bench.done(add_backend("web", 11));
+    assert_eq!(bench.reason(11), "waiting for its MAC");
+    assert_eq!(bench.asked.0.lock().unwrap().probes.len(), 1, "checks start at once");
+    bench.hear([found(11)]);
+    assert_eq!(bench.reason(11), "waiting for the first health check");
+    bench.hear([health(11, HealthStatus::Up)]);
+    assert_eq!(bench.members(), [11]);
+    let backend = bench.status().services[0].backends[0].clone();
+    assert!(backend.serving && backend.reason.is_none());
+    assert_eq!(backend.mac, Some(Mac([2, 0, 0, 0, 0, 11])));
+}
+
+#[test]
+fn a_backend_that_cannot_be_resolved_is_accepted_and_says_why_it_does_not_serve() {
+    let mut bench = Bench::with_web();
+    bench.hear([lost(11)]);
+    assert_eq!(bench.members(), [12]);
+    assert_eq!(bench.reason(11), "no MAC: no answer to ARP on eth0");
+    bench.hear([found(11)]);
+    assert_eq!(bench.members(), [11, 12], "what was healthy before need not be checked anew");
+}
+
+#[test]
+fn first_to_answer_does_not_get_everybody() {
+    let mut bench = Bench::new();
+    bench.done(attach("eth0"));
+    let both = "name = 'web'\nvip = '10.0.0.100:80/tcp'\n\
+                backend = [{ address = '10.0.0.11' }, { address = '10.0.0.12' }]";
+    bench.done(Request::ServiceAdd(toml::from_str(both).unwrap()));
+    bench.hear([found(11), found(12), health(11, HealthStatus::Up)]);
+    assert_eq!(bench.members(), [] as [u8; 0]);
+    assert_eq!(bench.controller().wake_in(), Some(Duration::from_millis(500)));
+    bench.clock.0.store(500, Ordering::Relaxed);
+    bench.controller().reconcile();
+    assert_eq!(bench.members(), [11], "one timeout has passed");
+    assert_eq!(bench.controller().wake_in(), None);
+    bench.hear([health(12, HealthStatus::Up)]);
+    assert_eq!(bench.members(), [11, 12]);
+}
+
+#[test]
+fn operator_and_checks_move_newcomers_at_once() {
+    let mut bench = Bench::with_web();
+    bench.done(set_state(11, AdminState::Drain));
+    assert_eq!((bench.members(), bench.reason(11)), (vec![12], "draining".into()));
+    assert!(bench.plane.lock().observed.services[&vip()].backends[&ip(11)].usable);
+    bench.done(set_state(11, AdminState::Down));
+    assert!(!bench.plane.lock().observed.services[&vip()].backends[&ip(11)].usable);
+    bench.done(set_state(11, AdminState::Up));
+    assert_eq!(bench.members(), [11, 12]);
+    bench.hear([health(12, HealthStatus::Down)]);
+    assert_eq!((bench.members(), bench.reason(12)), (vec![11], "health check failed: as told".into()));
+    bench.done(Request::BackendRemove { service: "web".into(), address: ip(11) });
+    assert_eq!(bench.members(), [] as [u8; 0]);
+    assert_eq!(bench.status().warnings, ["service web: no backend is serving"]);
+    bench.done(Request::ServiceRemove { name: "web".into() });
+    assert!(bench.plane.lock().observed.services.is_empty());
+}
+
+#[test]
+fn who_is_not_checked_is_up_once_its_mac_is_known() {
+    let mut bench = Bench::new();
+    bench.done(attach("eth0"));
+    bench.done(add_service("dns", "10.0.0.100:53/udp"));
+    bench.done(add_backend("dns", 11));
+    assert!(bench.asked.0.lock().unwrap().probes.is_empty());
+    let serving = |bench: &mut Bench| bench.status().services[0].backends[0].serving;
+    assert!(!serving(&mut bench));
+    bench.hear([found(11)]);
+    assert!(serving(&mut bench));
+    bench.hear([lost(11)]);
+    assert!(!serving(&mut bench));
+}
+
+#[test]
+fn nonsense_is_refused_and_changes_nothing() {
+    let mut bench = Bench::with_web();
+    let plain = BackendSpec::default;
+    bench.refused(add_service("web", "10.0.0.101:80/tcp"), "service web is there already");
+    bench.refused(add_service("other", "10.0.0.100:80/tcp"), "belongs to service web already");
+    bench.refused(add_service("a b", "10.0.0.101:80/tcp"), "contains ` `");
+    bench.refused(add_backend("web", 11), "backend 10.0.0.11 of service web is there already");
+    bench.refused(add_backend("web", 100), "own VIP");
+    bench.refused(add_backend("wob", 13), "there is no service wob");
+    bench.refused(set_backend(13, plain()), "has no backend 10.0.0.13");
+    bench.refused(set_backend(11, BackendSpec { weight: Some(1001), ..plain() }), "out of range");
+    bench.refused(
+        Request::BackendRemove { service: "web".into(), address: ip(13) },
+        "has no backend 10.0.0.13",
+    );
+    bench.refused(Request::ServiceRemove { name: "wob".into() }, "there is no service wob");
+    bench.refused(
+        Request::ServiceSet { name: "wob".into(), spec: ServiceSpec::default() },
+        "there is no service wob",
+    );
+    let v6 = BackendSpec { address: Some("2001:db8::1".parse().unwrap()), ..plain() };
+    bench.refused(Request::BackendAdd { service: "web".into(), spec: v6 }, "is IPv6");
+}
+
+#[test]
+fn what_the_data_plane_refuses_is_taken_back() {
+    let mut bench = Bench::with_web();
+    let dns: ServiceKey = "10.0.0.100:53/udp".parse().unwrap();
+    bench.plane.lock().broken.insert(dns, "out of memory".into());
+    bench.refused(add_service("dns", "10.0.0.100:53/udp"), "out of memory");
+    assert_eq!(bench.members(), [11, 12]);
+}
+
+#[test]
+fn a_service_is_refused_when_its_table_would_not_fit_in_memory() {
+    let mut bench = Bench::new();
+    bench.start(Options { available_memory: || Some(1 << 19), ..Options::default() });
+    bench.hear([Event::Links(links())]);
+    bench.refused(add_service("web", "10.0.0.100:80/tcp"), "1 MiB of memory are needed and 0 are left");
+}
+
+/// A disk that is full from some point on.
+struct FullDisk(Arc<AtomicU64>);
+
+impl Files for FullDisk {
+    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        RealFiles.read(path)
+    }
+    fn write(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => RealFiles.write(path, contents),
+            _ => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        RealFiles.sync_file(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealFiles.rename(from, to)
+    }
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        RealFiles.sync_directory(path)
+    }
+}
+
+#[test]
+fn nothing_is_carried_out_that_could_not_be_made_durable() {
+    let mut bench = Bench::new();
+    bench.controller = None;
+    let full = Arc::new(AtomicU64::new(0));
+    let store = Store::open_with(&bench.state_dir(), Box::new(FullDisk(full.clone()))).unwrap();
+    bench.start_with(store, Options::default());
+    bench.hear([Event::Links(links())]);
+    full.store(1, Ordering::Relaxed);
+    bench.refused(add_service("web", "10.0.0.100:80/tcp"), "cannot be written");
+    full.store(0, Ordering::Relaxed);
+    bench.done(add_service("web", "10.0.0.100:80/tcp"));
+}
+
+#[test]
+fn changing_a_service_keeps_what_is_not_said() {
+    let mut bench = Bench::with_web();
+    let spec = ServiceSpec { transition: Some(Duration::from_secs(60)), ..ServiceSpec::default() };
+    bench.operations();
+    bench.done(Request::ServiceSet { name: "web".into(), spec });
+    assert_eq!(bench.operations().len(), 1, "nothing but its settings is touched");
+    assert_eq!(bench.members(), [11, 12]);
+    let service = bench.status().services[0].clone();
+    assert_eq!((service.transition, service.backends.len()), (Duration::from_secs(60), 2));
+}
+
+#[test]
+fn status_has_the_fields_that_were_promised() {
+    let mut bench = Bench::with_web();
+    bench
+        .plane
+        .lock()
+        .counters
+        .dropped
+        .insert("no_backend", crate::dataplane::Traffic { packets: 3, bytes: 180 });
+    let status = serde_json::to_value(bench.done(Request::Status)).unwrap();
+    for path in [
+        "/controller/version",
+        "/controller/pid",
+        "/controller/dataplane",
+        "/controller/uptime_seconds",
+        "/interfaces/0/name",
+        "/interfaces/0/mode",
+        "/interfaces/0/state",
+        "/services/0/name",
+        "/services/0/vip",
+        "/services/0/affinity",
+        "/services/0/scheduler",
+        "/services/0/tracking",
+        "/services/0/backends/0/address",
+        "/services/0/backends/0/weight",
+        "/services/0/backends/0/priority",
+        "/services/0/backends/0/state",
+        "/services/0/backends/0/health/status",
+        "/services/0/backends/0/health/detail",
+        "/services/0/backends/0/serving",
+        "/services/0/backends/0/reason",
+        "/services/0/backends/0/since",
+        "/services/0/backends/0/mac",
+        "/services/0/backends/0/packets",
+        "/services/0/backends/0/bytes",
+        "/packets/received",
+        "/packets/forwarded",
+        "/packets/answered",
+        "/packets/passed",
+        "/packets/dropped/no_backend",
+        "/tracking/v4/used",
+        "/tracking/v6/max",
+        "/warnings",
+    ] {
+        assert!(status.pointer(path).is_some(), "{path} is missing in {status:#}");
+    }
+    assert_eq!(status["packets"]["received"], 3);
+    assert_eq!(status["services"][0]["vip"], "10.0.0.100:80/tcp");
+}

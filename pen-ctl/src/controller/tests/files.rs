@@ -1,0 +1,73 @@
+//! Which state wins: the file's or what was changed at run time.
+
+use super::*;
+use crate::api::document::InterfaceState;
+
+const FILE: &str = "interfaces = ['eth0', 'eth7']\n[[service]]\nname = 'web'\nvip = '10.0.0.100:80/tcp'\n\
+                    backend = [{ address = '10.0.0.11' }, { address = '10.0.0.12' }]\n";
+
+fn started_with_file(bench: &mut Bench) -> Options {
+    let file = bench.home.path().join("pen.toml");
+    std::fs::write(&file, FILE).unwrap();
+    let options = Options { file: Some(file), ..Options::default() };
+    bench.start(options.clone());
+    bench.hear([Event::Links(links())]);
+    options
+}
+
+fn addresses(bench: &mut Bench) -> Vec<IpAddr> {
+    bench.status().services[0].backends.iter().map(|backend| backend.address).collect()
+}
+
+#[test]
+fn an_unchanged_file_leaves_runtime_changes_alone_and_a_changed_one_replaces_them() {
+    let mut bench = Bench::new();
+    let options = started_with_file(&mut bench);
+    bench.done(add_backend("web", 13));
+    bench.start(options.clone());
+    bench.hear([Event::Links(links())]);
+    assert_eq!(addresses(&mut bench), [ip(11), ip(12), ip(13)]);
+    assert!(!bench.status().controller.file_differs);
+
+    std::fs::write(options.file.clone().unwrap(), FILE.replace("10.0.0.12", "10.0.0.14")).unwrap();
+    let status = bench.status();
+    assert!(status.controller.file_differs);
+    assert!(status.warnings.iter().any(|warning| warning.contains("pen.toml is not what was last applied")));
+    bench.start(options);
+    bench.hear([Event::Links(links())]);
+    assert_eq!(addresses(&mut bench), [ip(11), ip(14)]);
+}
+
+#[test]
+fn interfaces_of_the_file_that_do_not_exist_are_pending() {
+    let mut bench = Bench::new();
+    started_with_file(&mut bench);
+    let states: Vec<_> = bench.status().interfaces.iter().map(|interface| interface.state).collect();
+    assert_eq!(states, [InterfaceState::Attached, InterfaceState::Pending]);
+}
+
+#[test]
+fn a_reload_applies_the_file_again_and_a_wrong_one_changes_nothing() {
+    let mut bench = Bench::new();
+    let file = started_with_file(&mut bench).file.unwrap();
+    bench.done(add_backend("web", 13));
+    bench.done(Request::Reload);
+    assert_eq!(addresses(&mut bench), [ip(11), ip(12)]);
+    std::fs::write(&file, FILE.replace("address = '10.0.0.12'", "adress = '10.0.0.12'")).unwrap();
+    let state = bench.state();
+    let error = bench.ask(Request::Reload).unwrap_err();
+    assert!(error.to_string().contains("pen.toml:5:41: unknown key `adress`"), "{error}");
+    assert_eq!(bench.state(), state);
+}
+
+#[test]
+fn a_changed_seed_renews_the_tables() {
+    let mut bench = Bench::with_web();
+    bench.operations();
+    let text = format!("seed = 'abc'\n{FILE}");
+    bench.done(Request::Apply { file: "pen.toml".into(), text });
+    let operations = bench.operations();
+    assert_eq!(operations[0], Operation::SetSeed(0xabc));
+    assert!(matches!(operations.last(), Some(Operation::SetTable { .. })));
+    assert_eq!(bench.status().controller.seed, 0xabc);
+}
