@@ -12,6 +12,7 @@ impl Background {
     }
 
     /// It ended by itself.
+    #[cfg(target_os = "linux")]
     pub(crate) fn has_ended(&self) -> bool {
         self.0.is_finished()
     }
