@@ -1,11 +1,15 @@
 //! The pipeline on a host: frames and tables in ordinary memory, for tests and tools.
 
+pub mod frames;
+pub mod random;
+pub mod sample;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
 use crate::abi::{
-    Address, Backend, DIRECTORY_BUCKETS, DIRECTORY_ENTRIES, Directory, DirectoryHalf, Interface,
-    LOOP_FILTER_WORDS, MAX_INTERFACES, SLOTS, ServiceEntry, Slot, TrackKeyV4, TrackKeyV6, Tracked,
+    Backend, DIRECTORY_BUCKETS, DIRECTORY_ENTRIES, Directory, DirectoryHalf, Interface, LOOP_FILTER_WORDS,
+    MAX_INTERFACES, SLOTS, ServiceEntry, Slot, TrackKeyV4, TrackKeyV6, Tracked,
 };
 use crate::packet::Packet;
 use crate::service::{self, BuildError};
@@ -216,12 +220,4 @@ impl Memory for HostMemory<'_> {
     fn replace(&self, value: Tracked) {
         self.table.borrow_mut().insert(self.key, value);
     }
-}
-
-/// The address of an IPv4 or IPv6 literal, for tests and tools that know it is one.
-///
-/// # Errors
-/// As `IpAddr`'s `FromStr`.
-pub fn address(text: &str) -> Result<Address, core::net::AddrParseError> {
-    text.parse::<core::net::IpAddr>().map(Address::from)
 }

@@ -259,3 +259,6 @@ fn hand_on<P: Packet, T: Tables>(packet: &mut P, here: &Here<'_, T>, chosen: Cho
         Err(rewrite::TooShort) => Verdict::Dropped(Drop::Malformed),
     }
 }
+
+#[cfg(test)]
+mod tests;

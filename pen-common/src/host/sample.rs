@@ -1,0 +1,200 @@
+//! A small world to test in: two VIPs of each family, and a service for every case that the pipeline knows.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::HostTables;
+use crate::abi::{
+    Backend, Interface, NO_BACKEND, ServiceEntry, Slot, backend_flags, entry_kind, interface_flags,
+    service_flags, vip_flags,
+};
+use crate::mac;
+use crate::service::{BuildError, TCP, UDP};
+
+/// The interface that frames come in by (`lo` of a namespace, when the kernel runs the test).
+pub const INGRESS: u32 = 1;
+/// Another attached interface.
+pub const OTHER: u32 = 7;
+/// An interface that is not attached.
+pub const UNATTACHED: u32 = 9;
+/// MAC of the ingress interface.
+pub const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// MAC of the bond or bridge it belongs to.
+pub const MASTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+/// MAC of the other interface.
+pub const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
+/// MAC of the router that clients are behind.
+pub const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
+/// The VIP that has all services.
+pub const VIP4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
+/// The same for IPv6.
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100);
+/// A VIP that is not announced and has no service.
+pub const QUIET4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 101);
+/// The same for IPv6.
+pub const QUIET6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x101);
+/// Backends of each ordinary service.
+pub const BACKENDS: u16 = 3;
+
+/// What is special about a service, by its port.
+pub mod port {
+    /// TCP, affinity `client`, tracking `full`.
+    pub const WEB: u16 = 80;
+    /// UDP, affinity `flow`, tracking `full`.
+    pub const DNS: u16 = 53;
+    /// TCP, affinity `flow`, tracking `off`.
+    pub const STATELESS: u16 = 443;
+    /// TCP, affinity `client`, tracking `transitions`.
+    pub const TRANSITIONS: u16 = 8080;
+    /// TCP, nobody serving, dropped.
+    pub const EMPTY_DROP: u16 = 81;
+    /// TCP, nobody serving, passed.
+    pub const EMPTY_PASS: u16 = 82;
+    /// TCP, backends on this host.
+    pub const LOCAL: u16 = 83;
+    /// TCP, backends on VLAN 5.
+    pub const VLAN: u16 = 84;
+    /// TCP, backends on VLAN 5 within VLAN 6.
+    pub const DOUBLE_VLAN: u16 = 85;
+    /// TCP, backends behind the other interface.
+    pub const OTHER: u16 = 86;
+    /// TCP, backends behind an interface that is not attached.
+    pub const UNATTACHED: u16 = 87;
+    /// TCP, owners down, previous owners up.
+    pub const PREVIOUS: u16 = 88;
+    /// TCP, owners' indexes retired.
+    pub const RETIRED: u16 = 89;
+    /// TCP, backends draining only: they keep the clients they have.
+    pub const DRAINING: u16 = 90;
+    /// UDP, every other port, affinity `client`, tracking `full`.
+    pub const EVERY: u16 = 0;
+}
+
+/// Seconds after which the sample's services forget.
+pub const TIMEOUT: u32 = 60;
+
+/// Every service: its port, protocol and flags.
+const SERVICES: [(u16, u8, u16); 15] = {
+    use service_flags::{AFFINITY_FLOW, PASS_WHEN_EMPTY, TRACK_FULL, TRACK_TRANSITIONS};
+    [
+        (port::WEB, TCP, TRACK_FULL),
+        (port::DNS, UDP, TRACK_FULL | AFFINITY_FLOW),
+        (port::STATELESS, TCP, AFFINITY_FLOW),
+        (port::TRANSITIONS, TCP, TRACK_TRANSITIONS),
+        (port::EMPTY_DROP, TCP, TRACK_FULL),
+        (port::EMPTY_PASS, TCP, TRACK_FULL | PASS_WHEN_EMPTY),
+        (port::LOCAL, TCP, TRACK_FULL),
+        (port::VLAN, TCP, TRACK_FULL),
+        (port::DOUBLE_VLAN, TCP, 0),
+        (port::OTHER, TCP, TRACK_FULL),
+        (port::UNATTACHED, TCP, TRACK_FULL),
+        (port::PREVIOUS, TCP, TRACK_FULL),
+        (port::RETIRED, TCP, TRACK_FULL),
+        (port::DRAINING, TCP, TRACK_FULL),
+        (port::EVERY, UDP, TRACK_FULL),
+    ]
+};
+
+/// Ports of the sample's services, and one that has none.
+pub fn ports() -> impl Iterator<Item = u16> {
+    SERVICES.iter().map(|&(port, ..)| port).chain([999])
+}
+
+/// The MAC of a service's backend of this number.
+pub const fn backend_mac(service: u16, number: u16) -> [u8; 6] {
+    [2, 0, 0, 1, service as u8, number as u8]
+}
+
+/// The index of a service, by its family and port.
+pub fn service_index(v6: bool, port: u16) -> u16 {
+    let position = SERVICES.iter().position(|&(other, ..)| other == port).unwrap_or_default() as u16;
+    position + if v6 { SERVICES.len() as u16 } else { 0 }
+}
+
+/// The world.
+///
+/// # Errors
+/// As [`crate::service::build`]; never.
+pub fn tables() -> Result<HostTables, BuildError> {
+    let mut tables = HostTables::default();
+    tables.directory.seed = 0x5eed;
+    let mut entries = vec![
+        vip(VIP4, vip_flags::ANNOUNCE | vip_flags::ANY_UDP),
+        vip(VIP6, vip_flags::ANNOUNCE | vip_flags::ANY_UDP),
+        vip(QUIET4, 0),
+        vip(QUIET6, 0),
+    ];
+    for address in [IpAddr::V4(VIP4), IpAddr::V6(VIP6)] {
+        for (port, protocol, flags) in SERVICES {
+            let service = service_index(address.is_ipv6(), port);
+            entries.push(ServiceEntry {
+                address: address.into(),
+                port: port.to_be(),
+                protocol,
+                kind: entry_kind::SERVICE,
+                service,
+                flags,
+                table_half: u32::from(service % 2),
+                tracking_timeout: TIMEOUT,
+                transition: 600,
+                reserved: [0; 7],
+            });
+            add_backends(&mut tables, service, port);
+        }
+    }
+    tables.set_directory(
+        &entries,
+        &[interface(INGRESS, OWN_MAC, MASTER_MAC), interface(OTHER, OTHER_MAC, OTHER_MAC)],
+    )?;
+    Ok(tables)
+}
+
+fn vip(address: impl Into<IpAddr>, flags: u16) -> ServiceEntry {
+    ServiceEntry { address: address.into().into(), kind: entry_kind::VIP, flags, ..ServiceEntry::default() }
+}
+
+fn interface(ifindex: u32, own: [u8; 6], master: [u8; 6]) -> Interface {
+    Interface {
+        word: mac::word(own) | interface_flags::ANNOUNCE,
+        master_mac: mac::word(master),
+        ifindex,
+        reserved: 0,
+    }
+}
+
+/// Gives a service its backends and its slots, as its port says.
+fn add_backends(tables: &mut HostTables, service: u16, port: u16) {
+    use backend_flags::{HEALTH_KNOWN, HEALTH_UP, IN_USE, LOCAL, RETIRED, SERVING, USABLE};
+    let up = IN_USE | USABLE | SERVING | HEALTH_KNOWN | HEALTH_UP;
+    let flags = match port {
+        port::LOCAL => up | LOCAL,
+        port::RETIRED => RETIRED,
+        port::PREVIOUS => IN_USE | HEALTH_KNOWN,
+        port::DRAINING => IN_USE | USABLE | HEALTH_KNOWN | HEALTH_UP,
+        _ => up,
+    };
+    let (vlan, ifindex) = match port {
+        port::VLAN => (5, INGRESS),
+        port::DOUBLE_VLAN => (6 | 5 << 16, INGRESS),
+        port::OTHER => (0, OTHER),
+        port::UNATTACHED => (0, UNATTACHED),
+        _ => (0, INGRESS),
+    };
+    let mut add = |number, flags| {
+        tables.add_backend(Backend {
+            word: mac::word(backend_mac(service, number)) | flags,
+            ifindex,
+            vlan,
+            generation: 100 + service,
+            service,
+            ..Backend::default()
+        })
+    };
+    let owners: Vec<u16> = (0..BACKENDS).map(|number| add(number, flags)).collect();
+    let previous = if port == port::PREVIOUS { add(BACKENDS, up) } else { NO_BACKEND };
+    let empty = matches!(port, port::EMPTY_DROP | port::EMPTY_PASS);
+    let half = u32::from(service % 2);
+    tables.share_slots(service, half, if empty { &[] } else { &owners });
+    for slot in tables.slots.get_mut(&(service, half)).into_iter().flatten() {
+        *slot = Slot { previous, ..*slot };
+    }
+}

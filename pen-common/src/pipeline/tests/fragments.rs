@@ -1,0 +1,70 @@
+//! Fragments: the first has the ports, later ones have not.
+
+use super::*;
+use crate::abi::service_flags;
+
+const LATER: u16 = 0x0001;
+
+fn later4(protocol: u8, to: Ipv4Addr) -> Vec<u8> {
+    link(&[]).frame(kind::IPV4, &frames::ipv4(CLIENT4, to, protocol, &[], LATER, &[0xaa; 64]))
+}
+
+fn fragment6(offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {
+    let payload = frames::fragment_header(UDP, offset, more, payload);
+    link(&[]).frame(kind::IPV6, &frames::ipv6(CLIENT6, VIP6, 44, 64, &payload))
+}
+
+#[test]
+fn a_first_fragment_goes_where_its_ports_say() {
+    let here = Egress::Same;
+    // Its length is that of the whole datagram, most of which comes later.
+    let mut first = frames::udp(40_000, port::DNS, &[0; 24]);
+    first[4..6].copy_from_slice(&1400u16.to_be_bytes());
+    let packet = frames::ipv4(CLIENT4, VIP4, UDP, &[], 0x2000, &first);
+    assert_forwarded("IPv4", &link(&[]).frame(kind::IPV4, &packet), OWN_MAC, here);
+    assert_forwarded("IPv6", &fragment6(0, true, &first), OWN_MAC, here);
+    let whole = frames::udp(40_000, port::DNS, b"query");
+    assert_forwarded("the only fragment (RFC 6946)", &fragment6(0, false, &whole), OWN_MAC, here);
+}
+
+#[test]
+fn later_fragments_are_dropped_unless_the_client_alone_decides() {
+    let drop = Verdict::Dropped(Drop::FragmentWithoutFirst);
+    assert_unchanged("TCP", &later4(TCP, VIP4), drop);
+    assert_unchanged("ICMP", &later4(1, VIP4), drop);
+    assert_unchanged("UDP to a VIP without services", &later4(UDP, QUIET4), drop);
+    assert_unchanged("to a stranger", &later4(TCP, CLIENT4), Verdict::Passed(Pass::NoService));
+}
+
+#[test]
+fn later_fragments_for_every_port_go_with_the_client_and_leave_no_memory() {
+    let tables = world();
+    for (fragment, whole) in [
+        (later4(UDP, VIP4), {
+            let datagram = frames::udp(40_000, 9999, b"hello");
+            link(&[]).frame(kind::IPV4, &frames::ipv4(CLIENT4, VIP4, UDP, &[], 0, &datagram))
+        }),
+        (fragment6(9, false, &[0xaa; 64]), {
+            let datagram = frames::udp(40_000, 9999, b"hello");
+            link(&[]).frame(kind::IPV6, &frames::ipv6(CLIENT6, VIP6, UDP, 64, &datagram))
+        }),
+    ] {
+        let before = tables.tracked.borrow().len();
+        let (verdict, out) = run(&tables, &fragment);
+        assert!(matches!(verdict, Verdict::Forwarded { .. }), "{verdict:?}");
+        assert_eq!(out[12..], fragment[12..]);
+        assert_eq!(tables.tracked.borrow().len(), before, "a fragment was remembered");
+        assert_eq!(run(&tables, &whole).0, verdict, "the whole datagram goes elsewhere");
+    }
+}
+
+#[test]
+fn later_fragments_are_dropped_where_the_flow_decides() {
+    let mut tables = world();
+    for entry in &mut tables.directory.halves[0].entries {
+        entry.flags |=
+            if entry.port == 0 && entry.protocol == UDP { service_flags::AFFINITY_FLOW } else { 0 };
+    }
+    let (verdict, _) = run(&tables, &later4(UDP, VIP4));
+    assert_eq!(verdict, Verdict::Dropped(Drop::FragmentWithoutFirst));
+}

@@ -1,0 +1,147 @@
+//! Kernel and host agree: the same frames through the program (`BPF_PROG_TEST_RUN`) and through the pipeline on this
+//! host, with the same tables, come to the same verdict, bytes and memory. Nothing is attached anywhere.
+#![allow(clippy::unwrap_used, reason = "a test fails where what it needs is not there")]
+
+mod parity {
+    pub(crate) mod kernel;
+}
+
+use std::collections::BTreeMap;
+
+use aya::EbpfLoader;
+use parity::kernel::Kernel;
+use pen_common::abi::{COUNTERS, Counter, Slot, Tracked};
+use pen_common::host::random::Random;
+use pen_common::host::sample::{self, INGRESS};
+use pen_common::host::{Frame, HostTables};
+use pen_common::verdict::{Egress, Verdict, reasons};
+use xtask::lab::needs;
+
+const FRAMES: usize = 24_000;
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+const XDP_REDIRECT: u32 = 4;
+
+/// Both sides, and what the host side counted.
+struct Both {
+    kernel: Kernel,
+    host: HostTables,
+    counted: BTreeMap<u32, Counter>,
+}
+
+impl Both {
+    fn new(kernel_tables: &HostTables, host: HostTables) -> Self {
+        let mut kernel = Kernel::load(&mut EbpfLoader::new());
+        kernel.install(kernel_tables);
+        Self { kernel, host, counted: BTreeMap::new() }
+    }
+
+    /// The sample's world, without time: the kernel's clock cannot be set, so both stand at second 0.
+    fn tables() -> HostTables {
+        let mut tables = sample::tables().unwrap();
+        tables.directory.clock_multiplier = 0;
+        tables
+    }
+
+    /// Runs a frame through both; an error says what differs.
+    fn run(&mut self, bytes: &[u8]) -> Result<Verdict, String> {
+        let mut frame = Frame(bytes.to_vec());
+        let verdict = self.host.run(&mut frame, INGRESS);
+        let counter = self.counted.entry(verdict.counter()).or_default();
+        counter.packets += 1;
+        counter.bytes += bytes.len() as u64;
+        let expected = *counter;
+
+        let (action, out) = self.kernel.run(bytes);
+        let differs = |what: &str| Err(format!("{what}\nhost: {verdict:?}\nframe: {bytes:02x?}"));
+        if action != action_of(verdict) {
+            return differs(&format!("the kernel's action is {action}"));
+        }
+        if out != frame.0 {
+            return differs(&format!(
+                "the kernel makes of it: {out:02x?}\nthe host makes:        {:02x?}",
+                frame.0
+            ));
+        }
+        match self.kernel.counter(verdict.counter()) {
+            counter if counter == expected => Ok(verdict),
+            counter => differs(&format!("the kernel counts {counter:?} rather than {expected:?}")),
+        }
+    }
+
+    /// What the two sides remember and have counted, in the end.
+    fn assert_same_state(&self) {
+        assert_eq!(self.kernel.tracked(), self.host.tracked.borrow().clone());
+        for record in (0..COUNTERS).filter(|&record| record != 63) {
+            let expected = self.counted.get(&record).copied().unwrap_or_default();
+            assert_eq!(self.kernel.counter(record), expected, "record {record}");
+        }
+    }
+}
+
+fn action_of(verdict: Verdict) -> u32 {
+    match verdict {
+        Verdict::Forwarded { egress: Egress::Same, .. } | Verdict::Answered(_) => XDP_TX,
+        Verdict::Forwarded { egress: Egress::Other(_), .. } => XDP_REDIRECT,
+        Verdict::Passed(_) => XDP_PASS,
+        Verdict::Dropped(_) => XDP_DROP,
+    }
+}
+
+#[test]
+fn kernel_and_host_agree_on_every_frame() {
+    if !needs::met() {
+        return;
+    }
+    let mut both = Both::new(&Both::tables(), Both::tables());
+    let mut random = Random::new(1);
+    for number in 0..FRAMES {
+        // Some time passes, for the host's memories as for the kernel's.
+        if number % 997 == 996 {
+            forget_some(&mut both);
+        }
+        let frame = random.frame();
+        if let Err(difference) = both.run(&frame) {
+            panic!("frame {number}: {difference}");
+        }
+    }
+    both.assert_same_state();
+
+    let met = |index: u32| both.counted.contains_key(&index);
+    let not_built_yet = ["denied", "rate_limited", "too_big"];
+    let missed: Vec<_> = reasons()
+        .filter(|reason| !met(reason.index) && !not_built_yet.contains(&reason.name))
+        .map(|reason| reason.name)
+        .collect();
+    assert!(missed.is_empty(), "no frame came to these verdicts: {missed:?}");
+}
+
+/// Makes some memories old, and some of another generation, on both sides.
+fn forget_some(both: &mut Both) {
+    let mut tracked = both.host.tracked.borrow_mut();
+    for (number, (key, value)) in tracked.iter_mut().enumerate() {
+        match number % 5 {
+            0 => value.seen = 0u32.wrapping_sub(sample::TIMEOUT + 1),
+            1 => value.seen = 0u32.wrapping_sub(sample::TIMEOUT),
+            2 => *value = Tracked { generation: value.generation.wrapping_add(1), ..*value },
+            _ => continue,
+        }
+        both.kernel.remember(key, *value);
+    }
+}
+
+#[test]
+fn a_wrong_slot_does_not_go_unnoticed() {
+    if !needs::met() {
+        return;
+    }
+    let mut broken = Both::tables();
+    for slot in broken.slots.get_mut(&(sample::service_index(false, 80), 0)).unwrap().iter_mut() {
+        *slot = Slot { owner: slot.owner ^ 1, ..*slot };
+    }
+    let mut both = Both::new(&broken, Both::tables());
+    let mut random = Random::new(1);
+    let caught = (0..1000).any(|_| both.run(&random.frame()).is_err());
+    assert!(caught, "another backend in the kernel's table made no difference");
+}

@@ -1,0 +1,146 @@
+//! The kernel's side: the program and its maps, filled from the host's tables.
+#![allow(unsafe_code, reason = "map values are plain structs, seen as bytes")]
+
+use std::collections::HashMap;
+
+use aya::maps::xdp::DevMapHash;
+use aya::maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, MapData, PerCpuArray};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use pen_common::abi::{
+    Backend, Counter, Directory, LOOP_FILTER_WORDS, SLOTS, SLOTS_BOTH_HALVES, TrackKeyV4, TrackKeyV6, Tracked,
+};
+use pen_common::host::sample::OTHER;
+use pen_common::host::{HostKey, HostTables};
+
+const OBJECT: &[u8] = aya::include_bytes_aligned!("../../../pen-ebpf/prebuilt/pen.o");
+/// `BPF_F_MMAPABLE`: inner maps must be like the one the program was verified with.
+const MMAPABLE: u32 = 1 << 10;
+
+type Word<const N: usize> = [u8; N];
+
+/// The loaded program and its maps.
+pub(crate) struct Kernel {
+    ebpf: Ebpf,
+}
+
+/// A value of the ABI as bytes.
+fn bytes_of<T: Copy, const N: usize>(value: &T) -> [u8; N] {
+    assert_eq!(size_of::<T>(), N);
+    // SAFETY: the ABI's types have no padding and any bit pattern is valid; the size was just checked.
+    unsafe { std::mem::transmute_copy(value) }
+}
+
+impl Kernel {
+    /// Loads the committed program.
+    pub(crate) fn load(loader: &mut EbpfLoader<'_>) -> Self {
+        let mut ebpf = loader.load(OBJECT).unwrap();
+        let program: &mut Xdp = ebpf.program_mut("pen_xdp").unwrap().try_into().unwrap();
+        program.load().unwrap();
+        Self { ebpf }
+    }
+
+    /// Fills the maps from the host's tables.
+    pub(crate) fn install(&mut self, tables: &HostTables) {
+        const DIRECTORY: usize = size_of::<Directory>();
+        const BACKEND: usize = size_of::<Backend>();
+        self.array::<[u8; DIRECTORY]>("directory").set(0, bytes_of(&*tables.directory), 0).unwrap();
+        let mut backends = self.array::<[u8; BACKEND]>("backends");
+        for (index, backend) in tables.backends.iter().enumerate() {
+            backends.set(index as u32, bytes_of(backend), 0).unwrap();
+        }
+        self.array::<[u64; LOOP_FILTER_WORDS]>("loop_filter").set(0, *tables.loop_filter, 0).unwrap();
+        let mut macs: BpfHashMap<_, u64, u32> =
+            self.ebpf.map_mut("backend_macs").unwrap().try_into().unwrap();
+        for key in &tables.backend_macs {
+            macs.insert(key, 1, 0).unwrap();
+        }
+        self.install_slots(tables);
+        // A way out that exists; a test run does not use it.
+        let mut egress: DevMapHash<_> = self.ebpf.map_mut("egress").unwrap().try_into().unwrap();
+        egress.insert(OTHER, 1, None, 0).unwrap();
+    }
+
+    fn install_slots(&mut self, tables: &HostTables) {
+        let mut outer: ArrayOfMaps<_, Array<MapData, u64>> =
+            self.ebpf.map_mut("slots").unwrap().try_into().unwrap();
+        let services: std::collections::BTreeSet<u16> = tables.slots.keys().map(|key| key.0).collect();
+        for service in services {
+            let mut inner = Array::<MapData, u64>::create(SLOTS_BOTH_HALVES, MMAPABLE).unwrap();
+            for (&(_, half), slots) in tables.slots.iter().filter(|(key, _)| key.0 == service) {
+                for (number, slot) in slots.iter().enumerate() {
+                    inner.set(half * SLOTS + number as u32, u64::from_ne_bytes(bytes_of(slot)), 0).unwrap();
+                }
+            }
+            outer.set(u32::from(service), &inner, 0).unwrap();
+        }
+    }
+
+    fn array<T: aya::Pod>(&mut self, name: &str) -> Array<&mut MapData, T> {
+        self.ebpf.map_mut(name).unwrap().try_into().unwrap()
+    }
+
+    /// Runs a frame through the program: the action, and the frame as it is then.
+    pub(crate) fn run(&mut self, frame: &[u8]) -> (u32, Vec<u8>) {
+        let program: &mut Xdp = self.ebpf.program_mut("pen_xdp").unwrap().try_into().unwrap();
+        let mut out = vec![0; 4096];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        let result = program.test_run(options).unwrap();
+        out.truncate(result.data_size_out as usize);
+        (result.return_value, out)
+    }
+
+    /// A record of `counters`, summed over CPUs.
+    pub(crate) fn counter(&self, record: u32) -> Counter {
+        let counters: PerCpuArray<_, [u64; 2]> = self.ebpf.map("counters").unwrap().try_into().unwrap();
+        let values = counters.get(&record, 0).unwrap();
+        values.iter().fold(Counter::default(), |sum, [packets, bytes]| Counter {
+            packets: sum.packets + packets,
+            bytes: sum.bytes + bytes,
+        })
+    }
+
+    /// Everything that is remembered.
+    pub(crate) fn tracked(&self) -> HashMap<HostKey, Tracked> {
+        let v4: BpfHashMap<_, Word<{ size_of::<TrackKeyV4>() }>, [u16; 4]> =
+            self.ebpf.map("track_v4").unwrap().try_into().unwrap();
+        let v6: BpfHashMap<_, Word<{ size_of::<TrackKeyV6>() }>, [u16; 4]> =
+            self.ebpf.map("track_v6").unwrap().try_into().unwrap();
+        let v4 = v4.iter().map(Result::unwrap).map(|(key, value)| {
+            // SAFETY: any bit pattern is a valid key; the sizes are the same by type.
+            (HostKey::V4(unsafe { std::mem::transmute::<[u8; 12], TrackKeyV4>(key) }), tracked_of(value))
+        });
+        let v6 = v6.iter().map(Result::unwrap).map(|(key, value)| {
+            // SAFETY: as above.
+            (HostKey::V6(unsafe { std::mem::transmute::<[u8; 24], TrackKeyV6>(key) }), tracked_of(value))
+        });
+        v4.chain(v6).collect()
+    }
+
+    /// Puts a memory in.
+    pub(crate) fn remember(&mut self, key: &HostKey, value: Tracked) {
+        let value: [u16; 4] = words_of(value);
+        match key {
+            HostKey::V4(key) => {
+                let mut map: BpfHashMap<_, [u8; 12], [u16; 4]> =
+                    self.ebpf.map_mut("track_v4").unwrap().try_into().unwrap();
+                map.insert(bytes_of::<_, 12>(key), value, 0).unwrap();
+            }
+            HostKey::V6(key) => {
+                let mut map: BpfHashMap<_, [u8; 24], [u16; 4]> =
+                    self.ebpf.map_mut("track_v6").unwrap().try_into().unwrap();
+                map.insert(bytes_of::<_, 24>(key), value, 0).unwrap();
+            }
+        }
+    }
+}
+
+fn tracked_of([backend, generation, low, high]: [u16; 4]) -> Tracked {
+    Tracked { backend, generation, seen: u32::from(low) | u32::from(high) << 16 }
+}
+
+fn words_of(value: Tracked) -> [u16; 4] {
+    [value.backend, value.generation, value.seen as u16, (value.seen >> 16) as u16]
+}
