@@ -4,17 +4,24 @@
 mod announce;
 pub mod api;
 mod background;
+pub mod cli;
+pub mod client;
 pub mod config;
 pub mod controller;
 pub mod dataplane;
 mod health;
+pub mod launch;
 #[cfg(target_os = "linux")]
 mod link;
+pub mod log;
 #[cfg(target_os = "linux")]
 pub mod machine;
 #[cfg(target_os = "linux")]
 mod neighbor;
+pub mod offline;
 pub mod plan;
+pub mod run;
+pub mod server;
 pub mod state;
 pub mod surroundings;
 pub mod target;

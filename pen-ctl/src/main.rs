@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! `pen-ctl`: the controller and the command line that talks to it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pen_ctl::cli::main()
+}

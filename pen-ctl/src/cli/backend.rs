@@ -1,0 +1,150 @@
+//! `pen-ctl backend …`.
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+
+use super::error::CliError;
+use super::render::status::{self, View};
+use super::values::{Keys, body};
+use super::{Global, done, show};
+use crate::api::ApiError;
+use crate::api::document::{BackendDocument, BackendList};
+use crate::client::{Answer, segment};
+use crate::state::spec::BackendSpec;
+use crate::state::text::backend_address;
+
+/// What can be done with backends.
+#[derive(Debug, Subcommand)]
+pub enum BackendCommand {
+    /// Add a backend to a service
+    #[command(after_help = "\
+Examples:
+  pen-ctl backend add web 10.0.0.11
+  pen-ctl backend add web 10.0.0.12 --weight 2 --mac 02:00:00:00:00:12")]
+    Add(AddArgs),
+    /// Change a backend; what is not named stays
+    #[command(after_help = "\
+Examples:
+  pen-ctl backend set web 10.0.0.11 --state drain
+  pen-ctl backend set web 10.0.0.11 --state up --weight 5")]
+    Set(AddArgs),
+    /// Remove a backend from a service
+    #[command(after_help = "Example:\n  pen-ctl backend remove web 10.0.0.11")]
+    Remove(WhichArgs),
+    /// List the backends of a service, or of all
+    #[command(after_help = "Examples:\n  pen-ctl backend list\n  pen-ctl backend list web --json")]
+    List(ListArgs),
+}
+
+/// A backend and what is to be true of it.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// A backend of a service.
+#[derive(Debug, Args)]
+pub struct WhichArgs {
+    /// The service
+    service: String,
+    /// The server's own address (not the VIP), without a port
+    #[arg(value_name = "ADDR")]
+    address: String,
+}
+
+/// Whose backends.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// The service [default: all]
+    service: Option<String>,
+}
+
+/// The keys of a backend in the file.
+#[derive(Debug, Args)]
+struct Flags {
+    /// Its share of the newcomers, 1 to 1000 [default: 1]
+    #[arg(long, value_name = "N")]
+    weight: Option<u64>,
+    /// Lowest serves first [default: 0]
+    #[arg(long, value_name = "N")]
+    priority: Option<u64>,
+    /// Its MAC, where it should not be asked for with ARP or neighbor discovery
+    #[arg(long, value_name = "MAC")]
+    mac: Option<String>,
+    /// The VLAN it is on; goes with --mac
+    #[arg(long, value_name = "ID")]
+    vlan: Option<u64>,
+    /// `up`, `drain` (keeps the clients it has, gets no new ones) or `down` [default: up]
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// How it is checked, if not as its service says
+    #[arg(long, value_name = "KIND[,KEY=VALUE...]")]
+    health: Option<String>,
+}
+
+impl Flags {
+    fn add_to(self, keys: Keys) -> Keys {
+        keys.set("weight", self.weight)
+            .set("priority", self.priority)
+            .set("mac", self.mac)
+            .set("vlan", self.vlan)
+            .set("state", self.state)
+            .set("health", self.health)
+    }
+}
+
+/// Does it.
+pub fn execute(global: &Global, command: BackendCommand) -> Result<(), CliError> {
+    let client = global.client();
+    match command {
+        BackendCommand::Add(AddArgs { which: WhichArgs { service, address }, flags }) => {
+            let spec: BackendSpec =
+                flags.add_to(Keys::default().set("address", Some(address.as_str()))).read()?;
+            let path = format!("/v1/services/{}/backends", segment(&service));
+            let answer = client.call(Method::POST, &path, Some(body(&spec)?))?;
+            told(global, &answer, &format!("backend {address} added to {service}"))
+        }
+        BackendCommand::Set(AddArgs { which: WhichArgs { service, address }, flags }) => {
+            let spec: BackendSpec = flags.add_to(Keys::default()).not_empty()?.read()?;
+            let answer = client.call(Method::PATCH, &path(&service, &address)?, Some(body(&spec)?))?;
+            told(global, &answer, &format!("backend {address} of {service} changed"))
+        }
+        BackendCommand::Remove(WhichArgs { service, address }) => {
+            let answer = client.call(Method::DELETE, &path(&service, &address)?, None)?;
+            done(global, &answer, &format!("backend {address} removed from {service}"))
+        }
+        BackendCommand::List(ListArgs { service: Some(service) }) => {
+            let path = format!("/v1/services/{}/backends", segment(&service));
+            let answer = client.call(Method::GET, &path, None)?;
+            show(global, &answer, list_text)
+        }
+        BackendCommand::List(ListArgs { service: None }) => {
+            let answer = client.call(Method::GET, "/v1/backends", None)?;
+            show(global, &answer, list_text)
+        }
+    }
+}
+
+/// Ends a change of a backend, which is fine even when the backend does not serve: the line says that too.
+fn told(global: &Global, answer: &Answer, line: &str) -> Result<(), CliError> {
+    if global.json {
+        return done(global, answer, line);
+    }
+    let backend: BackendDocument = answer.read()?;
+    match status::not_serving(&backend) {
+        None => done(global, answer, line),
+        Some(reason) => done(global, answer, &format!("{line}; not serving now: {reason}")),
+    }
+}
+
+fn list_text(list: &BackendList) -> String {
+    status::backends(&list.backends, View::for_stdout())
+}
+
+fn path(service: &str, address: &str) -> Result<String, CliError> {
+    let address = backend_address(address).map_err(ApiError::from)?;
+    Ok(format!("/v1/services/{}/backends/{}", segment(service), segment(&address.to_string())))
+}

@@ -1,0 +1,65 @@
+//! How commands fail: one line on stderr, an exit status, and the API's error document with `--json`.
+
+use std::process::ExitCode;
+
+use crate::api::{ApiError, ErrorCode, ErrorDocument};
+use crate::client::ClientError;
+
+/// Wrong usage.
+const USAGE: u8 = 2;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Talking to the controller failed, or it refused.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Refused in this process, by the rules that the controller goes by.
+    #[error(transparent)]
+    Refused(#[from] ApiError),
+    /// What was typed makes no sense.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl CliError {
+    /// Something failed in this process: what, on what, what to do.
+    pub fn failed(message: impl ToString) -> CliError {
+        CliError::Refused(ApiError::new(ErrorCode::Refused, message.to_string(), ""))
+    }
+
+    /// Says it, and gives the exit status: the line goes to stderr; with `json` the document goes to stdout, so
+    /// that stdout is one document whatever happens.
+    pub fn report(&self, json: bool) -> ExitCode {
+        eprintln!("pen-ctl: {}", one_line(&self.to_string()));
+        let document = self.document();
+        // Strings and no maps: cannot fail.
+        if json && let Ok(text) = serde_json::to_string(&document) {
+            super::render::print(&text);
+        }
+        ExitCode::from(match self {
+            CliError::Usage(_) => USAGE,
+            _ => document.error.code.exit_status(),
+        })
+    }
+
+    fn document(&self) -> ErrorDocument {
+        let error = match self {
+            CliError::Client(error) => error.as_api_error(),
+            CliError::Refused(error) => error.clone(),
+            CliError::Usage(message) => ApiError::invalid(message.clone(), ""),
+        };
+        ErrorDocument { error }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Prints clap's own message: help and version to stdout with status 0, wrong usage to stderr with status 2.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // A closed pipe is no failure of ours.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}

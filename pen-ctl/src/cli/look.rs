@@ -1,0 +1,51 @@
+//! `pen-ctl status` and `pen-ctl check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use hyper::Method;
+
+use super::error::CliError;
+use super::render::{self, status::View};
+use super::values::body;
+use super::{Global, show};
+use crate::api::ApiError;
+use crate::api::document::ChangeDocument;
+use crate::config::{self, Config};
+use crate::state::desired::Desired;
+
+/// Everything at a glance.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pen-ctl status
+  pen-ctl status --json")]
+pub struct StatusArgs {}
+
+/// A file to validate.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pen-ctl check pen.toml")]
+pub struct CheckArgs {
+    /// The configuration file (TOML)
+    file: PathBuf,
+}
+
+/// Shows everything at a glance.
+pub fn status(global: &Global) -> Result<(), CliError> {
+    let answer = global.client().call(Method::GET, "/v1/status", None)?;
+    show(global, &answer, |document| render::status::status(document, View::for_stdout()))
+}
+/// Validates a file; says what it holds.
+pub fn check(global: &Global, args: &CheckArgs) -> Result<(), CliError> {
+    let name = args.file.display().to_string();
+    let text = config::read(&args.file).map_err(ApiError::from)?;
+    let config = Config::parse(&name, &text).map_err(ApiError::from)?;
+    let desired = config.onto(&Desired::new(0)).map_err(ApiError::from)?;
+    if global.json {
+        render::print(&body(&ChangeDocument::default())?);
+        return Ok(());
+    }
+    let backends: usize = desired.services.iter().map(|service| service.backends.len()).sum();
+    render::print(&format!("{name}: good ({} services, {backends} backends)", desired.services.len()));
+    Ok(())
+}

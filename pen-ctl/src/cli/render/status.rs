@@ -1,0 +1,311 @@
+//! `status`, and the lists that are parts of it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use super::table::{Cell, Table};
+use super::{Style, Tone, bytes, number, span};
+use crate::api::document::{
+    BackendDocument, InterfaceDocument, InterfaceState, PacketsDocument, ServiceDocument, StatusDocument,
+};
+use crate::dataplane::{AttachMode, HealthStatus, TableUse, TrackingUse};
+use crate::state::desired::{AdminState, Health};
+
+/// How documents are shown: when, and in which colours.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// What times are told against.
+    pub now: SystemTime,
+    /// Colours.
+    pub style: Style,
+}
+
+impl View {
+    /// As fits stdout, now.
+    pub fn for_stdout() -> View {
+        View { now: SystemTime::now(), style: Style::for_stdout() }
+    }
+
+    fn heading(self, text: &str) -> String {
+        format!("\n{}\n", self.style.paint(Tone::Strong, text))
+    }
+}
+
+/// Everything: what needs a look comes first.
+pub fn status(document: &StatusDocument, view: View) -> String {
+    let mut text = controller(document, view);
+    for warning in &document.warnings {
+        text.push_str(&view.style.paint(Tone::Attention, &format!("  ! {warning}")));
+        text.push('\n');
+    }
+    text.push_str(&view.heading("Interfaces"));
+    text.push_str(&interfaces(&document.interfaces, view));
+    text.push_str(&view.heading("Services"));
+    if document.services.is_empty() {
+        text.push_str("  none: pen-ctl service add NAME VIP:PORT/PROTO\n");
+    }
+    let blocks: Vec<String> = document.services.iter().map(|service| with_backends(service, view)).collect();
+    text.push_str(&blocks.join("\n"));
+    text.push_str(&view.heading("Packets"));
+    text.push_str(&packets(&document.packets, view));
+    text.push_str(&view.heading("Clients remembered"));
+    text.push_str(&tracking(&document.tracking, view));
+    text
+}
+
+fn controller(document: &StatusDocument, view: View) -> String {
+    let controller = &document.controller;
+    let name = view.style.paint(Tone::Strong, &format!("pen {}", controller.version));
+    let mut line = format!(
+        "{name}, data plane {}, pid {}, up {}",
+        controller.dataplane,
+        controller.pid,
+        span(controller.uptime_seconds)
+    );
+    if let Some(file) = &controller.file {
+        line.push_str(&format!(", file {file}"));
+        if controller.file_differs {
+            line.push_str(" (differs from what was applied: SIGHUP applies it)");
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// Interfaces, one a line.
+pub fn interfaces(list: &[InterfaceDocument], view: View) -> String {
+    if list.is_empty() {
+        return "  none: pen-ctl attach IFACE\n".into();
+    }
+    let mut table = Table::plain();
+    for interface in list {
+        let state = match interface.state {
+            InterfaceState::Attached => Cell::new("attached").tone(Tone::Good),
+            InterfaceState::Pending => Cell::new("pending").tone(Tone::Attention),
+        };
+        let mode = match interface.mode {
+            AttachMode::Auto => "auto",
+            AttachMode::Native => "native",
+            AttachMode::Generic => "generic",
+        };
+        let announce = if interface.announce { "announces VIPs" } else { "announces nothing" };
+        table.row(vec![
+            Cell::new(&interface.name),
+            state,
+            Cell::new(mode),
+            Cell::new(announce),
+            Cell::new(&interface.detail),
+        ]);
+    }
+    table.render(2, view.style)
+}
+
+/// Services, one a line.
+pub fn services(list: &[ServiceDocument], view: View) -> String {
+    if list.is_empty() {
+        return "no services\n".into();
+    }
+    let mut table =
+        Table::new(&["NAME", "VIP", "SERVING", "HEALTH", "AFFINITY", "TRACKING", ">PACKETS", ">BYTES"]);
+    for service in list {
+        table.row(vec![
+            Cell::new(&service.name),
+            Cell::new(service.vip.to_string()),
+            serving_cell(service),
+            Cell::new(check(&service.health)),
+            Cell::new(word(&service.affinity)),
+            Cell::new(word(&service.tracking)),
+            Cell::number(number(service.packets)),
+            Cell::number(bytes(service.bytes)),
+        ]);
+    }
+    table.render(0, view.style)
+}
+
+/// One service with all its settings and backends.
+pub fn service(service: &ServiceDocument, view: View) -> String {
+    let time = |time: Duration| humantime::format_duration(time).to_string();
+    let timeout = match service.tracking_timeout {
+        Duration::ZERO => "none: until the table is full".into(),
+        timeout => time(timeout),
+    };
+    let mut table = Table::plain();
+    for (key, value) in [
+        ("affinity", word(&service.affinity)),
+        ("scheduler", word(&service.scheduler)),
+        ("tracking", word(&service.tracking)),
+        ("tracking timeout", timeout),
+        ("transition", time(service.transition)),
+        ("on empty", word(&service.on_empty)),
+        ("health", check(&service.health)),
+    ] {
+        table.row(vec![Cell::new(key).tone(Tone::Faint), Cell::new(value)]);
+    }
+    format!("{}\n{}", table.render(0, view.style).trim_end(), with_backends(service, view))
+}
+
+/// Backends, one a line, with the names of their services.
+pub fn backends(list: &[BackendDocument], view: View) -> String {
+    if list.is_empty() {
+        return "no backends\n".into();
+    }
+    let mut table = Table::new(&[&["SERVICE"], BACKEND_HEADING].concat());
+    for backend in list {
+        let mut cells = vec![Cell::new(&backend.service)];
+        cells.extend(backend_cells(backend, view));
+        table.row(cells);
+    }
+    table.render(0, view.style)
+}
+
+/// A service's line and its backends below.
+fn with_backends(service: &ServiceDocument, view: View) -> String {
+    let (serving, tone) = serving(service);
+    let mut text = format!(
+        "  {}  {}  {}, {} packets, {}\n",
+        view.style.paint(Tone::Strong, &service.name),
+        service.vip,
+        view.style.paint(tone, &serving),
+        number(service.packets),
+        bytes(service.bytes),
+    );
+    if service.backends.is_empty() {
+        text.push_str(&format!("    no backends: pen-ctl backend add {} ADDR\n", service.name));
+        return text;
+    }
+    let mut table = Table::new(BACKEND_HEADING);
+    for backend in &service.backends {
+        table.row(backend_cells(backend, view));
+    }
+    text.push_str(&table.render(4, view.style));
+    text
+}
+
+const BACKEND_HEADING: &[&str] =
+    &["BACKEND", "STATE", "HEALTH", ">FOR", ">WEIGHT", "MAC", ">PACKETS", ">BYTES", "SERVING"];
+
+fn backend_cells(backend: &BackendDocument, view: View) -> Vec<Cell> {
+    let state = match backend.state {
+        AdminState::Up => Cell::new("up"),
+        AdminState::Drain => Cell::new("drain").tone(Tone::Attention),
+        AdminState::Down => Cell::new("down").tone(Tone::Attention),
+    };
+    let health = match backend.health.status {
+        HealthStatus::Up => Cell::new("up").tone(Tone::Good),
+        HealthStatus::Down => Cell::new("down").tone(Tone::Bad),
+        HealthStatus::Unknown => Cell::new("unknown").tone(Tone::Attention),
+    };
+    let serving = match not_serving(backend) {
+        None => Cell::new("yes").tone(Tone::Good),
+        Some(reason) => {
+            let tone = if backend.state == AdminState::Up { Tone::Bad } else { Tone::Attention };
+            Cell::new(format!("no: {reason}")).tone(tone)
+        }
+    };
+    vec![
+        Cell::new(backend.address.to_string()),
+        state,
+        health,
+        Cell::number(since(&backend.since, view.now)),
+        Cell::number(backend.weight.to_string()),
+        Cell::new(backend.mac.map_or_else(|| "-".into(), |mac| mac.to_string())),
+        Cell::number(number(backend.packets)),
+        Cell::number(bytes(backend.bytes)),
+        serving,
+    ]
+}
+
+/// Why a backend gets no newcomers; `None` if it does.
+pub fn not_serving(backend: &BackendDocument) -> Option<&str> {
+    match &backend.reason {
+        _ if backend.serving => None,
+        Some(reason) => Some(reason),
+        None if !backend.health.detail.is_empty() => Some(&backend.health.detail),
+        None => Some("no reason known"),
+    }
+}
+
+fn serving(service: &ServiceDocument) -> (String, Tone) {
+    let serving = service.backends.iter().filter(|backend| backend.serving).count();
+    let tone = match serving {
+        0 => Tone::Bad,
+        _ if serving < service.backends.len() => Tone::Attention,
+        _ => Tone::Good,
+    };
+    (format!("{serving} of {} serving", service.backends.len()), tone)
+}
+
+fn serving_cell(service: &ServiceDocument) -> Cell {
+    let (text, tone) = serving(service);
+    Cell::new(text.trim_end_matches(" serving")).tone(tone)
+}
+
+/// How long ago a time of the document was; empty where it says nothing.
+fn since(time: &str, now: SystemTime) -> String {
+    let Ok(time) = humantime::parse_rfc3339(time) else { return String::new() };
+    match now.duration_since(time) {
+        Ok(ago) => span(ago.as_secs()),
+        Err(_) => span(0),
+    }
+}
+
+fn check(health: &Health) -> String {
+    match health {
+        Health::None => "none".into(),
+        Health::Tcp(tcp) => {
+            let port = tcp.port.map_or(String::new(), |port| format!(" port {port}"));
+            format!("tcp{port} every {}", humantime::format_duration(tcp.interval))
+        }
+    }
+}
+
+/// A word of the documents as they write it.
+fn word<T: serde::Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn packets(packets: &PacketsDocument, view: View) -> String {
+    let mut table = Table::plain();
+    let mut row = |verdict: &str, reason: &str, count: u64, tone: Option<Tone>| {
+        let reason = Cell::new(reason);
+        let reason = if let Some(tone) = tone { reason.tone(tone) } else { reason };
+        table.row(vec![Cell::new(verdict), reason, Cell::number(number(count))]);
+    };
+    row("received", "", packets.received, None);
+    row("forwarded", "", packets.forwarded, None);
+    let kinds: [(&str, &BTreeMap<String, u64>, Option<Tone>); 3] = [
+        ("answered", &packets.answered, None),
+        ("passed", &packets.passed, None),
+        ("dropped", &packets.dropped, Some(Tone::Attention)),
+    ];
+    for (verdict, reasons, tone) in kinds {
+        let seen: Vec<_> = reasons.iter().filter(|(_, count)| **count > 0).collect();
+        if seen.is_empty() {
+            row(verdict, "", 0, None);
+        }
+        for (index, (reason, count)) in seen.into_iter().enumerate() {
+            row(if index == 0 { verdict } else { "" }, reason, *count, tone);
+        }
+    }
+    table.render(2, view.style)
+}
+
+fn tracking(tracking: &TrackingUse, view: View) -> String {
+    let mut table = Table::plain();
+    for (family, TableUse { used, max }) in [("IPv4", tracking.v4), ("IPv6", tracking.v6)] {
+        let cell = Cell::number(number(used));
+        let full = max > 0 && used >= max - max / 10;
+        table.row(vec![
+            Cell::new(family),
+            if full { cell.tone(Tone::Attention) } else { cell },
+            Cell::new(format!("of {}", number(max))),
+        ]);
+    }
+    table.render(2, view.style)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! What an administrator sees, against whole pages.
+
+use std::time::UNIX_EPOCH;
+
+use super::*;
+use crate::api::document::ServiceList;
+
+const NOW: u64 = 1_800_000_000;
+
+fn view() -> View {
+    View { now: UNIX_EPOCH + Duration::from_secs(NOW), style: Style { colour: false } }
+}
+
+fn document() -> StatusDocument {
+    serde_json::from_value(serde_json::json!({
+        "controller": {
+            "version": "0.1.0", "pid": 4711, "dataplane": "xdp", "uptime_seconds": 11_520,
+            "file": "/etc/pen.toml", "file_differs": true, "seed": "00000000000000ff", "http": null,
+            "something_a_later_version_adds": 1
+        },
+        "interfaces": [
+            {"name": "eth0", "mode": "native", "state": "attached", "detail": "", "announce": true},
+            {"name": "eth1.100", "mode": "auto", "state": "pending", "detail": "there is no such interface", "announce": false}
+        ],
+        "services": [
+            {
+                "name": "web", "vip": "10.0.0.100:80/tcp", "affinity": "client", "scheduler": "maglev",
+                "tracking": "full", "tracking_timeout": "0s", "transition": "10m", "on_empty": "drop",
+                "health": {"kind": "tcp", "interval": "1s", "timeout": "500ms", "rise": 2, "fall": 3},
+                "packets": 1_234_567, "bytes": 98_765_432_u64,
+                "backends": [
+                    {"service": "web", "address": "10.0.0.11", "weight": 1, "priority": 0, "state": "up",
+                     "health": {"status": "up", "detail": "connected in 0.3 ms"}, "serving": true, "reason": null,
+                     "since": humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(NOW - 11_000)).to_string(),
+                     "mac": "02:00:00:00:00:11", "packets": 1_234_000, "bytes": 98_760_000},
+                    {"service": "web", "address": "10.0.0.12", "weight": 2, "priority": 0, "state": "up",
+                     "health": {"status": "down", "detail": "connection refused"}, "serving": false,
+                     "reason": "connection refused",
+                     "since": humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(NOW - 75)).to_string(),
+                     "mac": "02:00:00:00:00:12", "packets": 567, "bytes": 5432},
+                    {"service": "web", "address": "10.0.0.13", "weight": 1, "priority": 0, "state": "drain",
+                     "health": {"status": "unknown", "detail": ""}, "serving": false,
+                     "reason": "draining", "since": "", "mac": null, "packets": 0, "bytes": 0}
+                ]
+            },
+            {
+                "name": "dns", "vip": "[2001:db8::53]:*/udp", "affinity": "flow", "scheduler": "maglev",
+                "tracking": "off", "tracking_timeout": "5m", "transition": "10m", "on_empty": "pass",
+                "health": {"kind": "none"}, "packets": 0, "bytes": 0, "backends": []
+            }
+        ],
+        "packets": {
+            "received": 1_300_000, "forwarded": 1_234_567,
+            "answered": {"arp": 3, "ndp": 0, "icmp_echo": 2},
+            "passed": {"no_service": 65_000, "not_ip": 0},
+            "dropped": {"no_backend": 428, "loop": 0}
+        },
+        "tracking": {"v4": {"used": 250_000, "max": 262_144}, "v6": {"used": 0, "max": 262_144}},
+        "warnings": ["service dns: nobody is serving"]
+    }))
+    .unwrap()
+}
+
+#[test]
+fn status_shows_everything_that_matters() {
+    let expected = "\
+pen 0.1.0, data plane xdp, pid 4711, up 3h 12m, file /etc/pen.toml (differs from what was applied: SIGHUP applies it)
+  ! service dns: nobody is serving
+
+Interfaces
+  eth0      attached  native  announces VIPs
+  eth1.100  pending   auto    announces nothing  there is no such interface
+
+Services
+  web  10.0.0.100:80/tcp  1 of 3 serving, 1 234 567 packets, 94.2 MiB
+    BACKEND    STATE  HEALTH      FOR  WEIGHT  MAC                  PACKETS     BYTES  SERVING
+    10.0.0.11  up     up        3h 3m       1  02:00:00:00:00:11  1 234 000  94.2 MiB  yes
+    10.0.0.12  up     down     1m 15s       2  02:00:00:00:00:12        567   5.3 KiB  no: connection refused
+    10.0.0.13  drain  unknown               1  -                          0       0 B  no: draining
+
+  dns  [2001:db8::53]:*/udp  0 of 0 serving, 0 packets, 0 B
+    no backends: pen-ctl backend add dns ADDR
+
+Packets
+  received               1 300 000
+  forwarded              1 234 567
+  answered   arp                 3
+             icmp_echo           2
+  passed     no_service     65 000
+  dropped    no_backend        428
+
+Clients remembered
+  IPv4  250 000  of 262 144
+  IPv6        0  of 262 144
+";
+    assert_eq!(status(&document(), view()), expected);
+}
+
+#[test]
+fn an_empty_controller_says_what_to_do_next() {
+    let mut document = document();
+    document.interfaces.clear();
+    document.services.clear();
+    document.warnings.clear();
+    document.packets = PacketsDocument::default();
+    let text = status(&document, view());
+    assert!(text.contains("  none: pen-ctl attach IFACE\n"), "{text}");
+    assert!(text.contains("  none: pen-ctl service add NAME VIP:PORT/PROTO\n"), "{text}");
+    assert!(text.contains("  dropped    0\n"), "{text}");
+}
+
+#[test]
+fn lists_are_tables() {
+    let expected = "\
+NAME  VIP                   SERVING  HEALTH        AFFINITY  TRACKING    PACKETS     BYTES
+web   10.0.0.100:80/tcp     1 of 3   tcp every 1s  client    full      1 234 567  94.2 MiB
+dns   [2001:db8::53]:*/udp  0 of 0   none          flow      off               0       0 B
+";
+    let list = ServiceList { services: document().services };
+    assert_eq!(services(&list.services, view()), expected);
+    let text = backends(&list.services[0].backends, view());
+    assert!(text.starts_with("SERVICE  BACKEND    STATE"), "{text}");
+    assert_eq!(text.lines().count(), 4);
+}
+
+#[test]
+fn one_service_is_shown_with_its_settings() {
+    let document = document();
+    let text = service(&document.services[1], view());
+    let expected = "\
+affinity          flow
+scheduler         maglev
+tracking          off
+tracking timeout  5m
+transition        10m
+on empty          pass
+health            none
+  dns  [2001:db8::53]:*/udp  0 of 0 serving, 0 packets, 0 B
+    no backends: pen-ctl backend add dns ADDR
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn what_is_wrong_is_red_on_a_terminal() {
+    let coloured = View { style: Style { colour: true }, ..view() };
+    let text = status(&document(), coloured);
+    assert!(text.contains("\x1b[31mno: connection refused\x1b[0m"), "{text}");
+    assert!(text.contains("\x1b[33mno: draining\x1b[0m"), "{text}");
+    assert!(text.contains("\x1b[32myes\x1b[0m"), "{text}");
+}

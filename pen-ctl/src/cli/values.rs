@@ -1,0 +1,60 @@
+//! Flags as keys of the file: read by the very rules that the file and the API are read by.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::error::CliError;
+use crate::api::decode;
+
+/// Keys and values under construction; flags that were not given leave no key.
+#[derive(Debug, Default)]
+pub struct Keys(Map<String, Value>);
+
+impl Keys {
+    /// Sets `key` if there is a value.
+    pub fn set(mut self, key: &str, value: Option<impl Into<Value>>) -> Keys {
+        if let Some(value) = value {
+            self.0.insert(key.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// Wrong usage if no flag was given.
+    pub fn not_empty(self) -> Result<Keys, CliError> {
+        match self.0.is_empty() {
+            true => Err(CliError::Usage("nothing to change: give at least one option (see --help)".into())),
+            false => Ok(self),
+        }
+    }
+
+    /// The typed request they make.
+    pub fn read<T: DeserializeOwned>(self) -> Result<T, CliError> {
+        Ok(decode(Value::Object(self.0).to_string().as_bytes())?)
+    }
+}
+
+/// A typed request as the body that goes over the socket.
+pub fn body<T: Serialize>(request: &T) -> Result<String, CliError> {
+    serde_json::to_string(request).map_err(|error| CliError::failed(format!("write the request: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::desired::{Health, TcpHealth};
+    use crate::state::spec::{BackendSpec, ServiceSpec};
+
+    #[test]
+    fn flags_obey_the_rules_of_the_file() {
+        let spec: BackendSpec =
+            Keys::default().set("weight", Some(2)).set("mac", None::<String>).read().unwrap();
+        assert_eq!(spec, BackendSpec { weight: Some(2), ..BackendSpec::default() });
+
+        let spec: ServiceSpec = Keys::default().set("health", Some("tcp,rise=5")).read().unwrap();
+        assert_eq!(spec.health, Some(Health::Tcp(TcpHealth { rise: 5, ..TcpHealth::default() })));
+
+        let error = Keys::default().set("scheduler", Some("round-robin")).read::<ServiceSpec>().unwrap_err();
+        assert!(error.to_string().contains("not supported yet"), "{error}");
+    }
+}

@@ -1,0 +1,203 @@
+//! Talks HTTP/1.1 with the controller over its Unix socket: one request a connection.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::api::{ApiError, ErrorCode, ErrorDocument};
+
+/// How long an answer may take; attaching to a slow driver takes seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest answer taken.
+const LONGEST: usize = 64 << 20;
+
+/// What to do where no controller answers.
+const START_ONE: &str = "start one with pen-ctl attach IFACE, pen-ctl run or systemctl start pen";
+
+/// Why there is no answer, or not the one hoped for.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers there.
+    #[error("no controller answers on {}: {why}; {START_ONE}", .socket.display())]
+    NoController {
+        /// The socket.
+        socket: PathBuf,
+        /// Why, in words.
+        why: String,
+    },
+    /// We may not connect.
+    #[error("permission denied on {}; become root, or join the group pen to look", .0.display())]
+    PermissionDenied(PathBuf),
+    /// The controller said no.
+    #[error(transparent)]
+    Refused(ApiError),
+    /// What came back is not what a controller says.
+    #[error("the answer on {} is not a controller's: {why}", .socket.display())]
+    Garbled {
+        /// The socket.
+        socket: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl ClientError {
+    /// The same as the API says it.
+    pub fn as_api_error(&self) -> ApiError {
+        let (code, hint) = match self {
+            ClientError::Refused(error) => return error.clone(),
+            ClientError::NoController { .. } => (ErrorCode::NoController, START_ONE),
+            ClientError::PermissionDenied(_) => {
+                (ErrorCode::Denied, "become root, or join the group pen to look")
+            }
+            ClientError::Garbled { .. } => (ErrorCode::Internal, ""),
+        };
+        let whole = self.to_string();
+        let message = whole.strip_suffix(hint).map_or(whole.as_str(), |start| start.trim_end_matches("; "));
+        ApiError::new(code, message, hint)
+    }
+}
+
+/// An answer: the document as it came.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The bytes of the body, a JSON document (or nothing).
+    pub text: String,
+    socket: PathBuf,
+}
+
+impl Answer {
+    /// Reads the document.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        serde_json::from_str(&self.text)
+            .map_err(|error| ClientError::Garbled { socket: self.socket.clone(), why: error.to_string() })
+    }
+}
+
+/// A controller, by its socket.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// The controller that listens on `socket`; connects with each request.
+    pub fn new(socket: PathBuf) -> Client {
+        Client { socket }
+    }
+
+    /// Sends a request and waits for the answer, on a runtime of its own.
+    pub fn call(&self, method: Method, path: &str, body: Option<String>) -> Result<Answer, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| self.no_controller(&error.to_string()))?;
+        runtime.block_on(self.send(method, path, body))
+    }
+
+    /// Sends a request and waits for the answer.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Answer, ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(&error))?;
+        let exchange = self.exchange(stream, method, path, body);
+        match tokio::time::timeout(PATIENCE, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.no_controller(&format!("silent for {} s", PATIENCE.as_secs()))),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        stream: UnixStream,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Answer, ClientError> {
+        let lost = |error: hyper::Error| self.no_controller(&error.to_string());
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        // Its errors reach us through the request as well.
+        let connection = tokio::spawn(async move { drop(connection.await) });
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "pen")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .map_err(|error| self.garbled(format!("no request can be made of {path}: {error}")))?;
+        let response = sender.send_request(request).await.map_err(lost)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LONGEST).collect().await;
+        connection.abort();
+        let bytes = body.map_err(|error| self.garbled(error.to_string()))?.to_bytes();
+        let text = String::from_utf8(bytes.into()).map_err(|error| self.garbled(error.to_string()))?;
+        self.judge(status, Answer { text, socket: self.socket.clone() })
+    }
+
+    fn judge(&self, status: StatusCode, answer: Answer) -> Result<Answer, ClientError> {
+        if status.is_success() {
+            return Ok(answer);
+        }
+        match answer.read::<ErrorDocument>() {
+            Ok(document) => Err(ClientError::Refused(document.error)),
+            Err(_) => Err(self.garbled(format!("HTTP status {status} without an error document"))),
+        }
+    }
+
+    fn not_connected(&self, error: &io::Error) -> ClientError {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => ClientError::PermissionDenied(self.socket.clone()),
+            io::ErrorKind::NotFound => self.no_controller("there is no such socket"),
+            io::ErrorKind::ConnectionRefused => self.no_controller("it was left behind by one that died"),
+            _ => self.no_controller(&error.to_string()),
+        }
+    }
+
+    fn no_controller(&self, why: &str) -> ClientError {
+        ClientError::NoController { socket: self.socket.clone(), why: why.to_owned() }
+    }
+
+    fn garbled(&self, why: String) -> ClientError {
+        ClientError::Garbled { socket: self.socket.clone(), why }
+    }
+
+    /// The controller's socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+/// Writes one segment of a path: everything but RFC 3986's unreserved characters and `:` percent-encoded.
+pub fn segment(text: &str) -> String {
+    let mut path = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
+                path.push(char::from(byte));
+            }
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_names_stay_one_segment() {
+        assert_eq!(segment("2001:db8::1"), "2001:db8::1");
+        assert_eq!(segment("a/b ?#%ü"), "a%2Fb%20%3F%23%25%C3%BC");
+    }
+}

@@ -1,0 +1,182 @@
+//! `pen-ctl run`: puts the controller's parts together and keeps them running until a signal or `stop`.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use tokio::sync::mpsc;
+
+use crate::api::{ApiError, ErrorCode};
+use crate::cli::Global;
+use crate::cli::error::CliError;
+use crate::config::{self, Config};
+use crate::controller::{Controller, Options, SystemClock, apply_at_start};
+use crate::log::{self, LogFormat};
+use crate::server::socket::{BoundSocket, SocketError};
+use crate::state::desired::Desired;
+use crate::state::store::{Store, StoreError};
+
+#[cfg(target_os = "linux")]
+mod instance;
+mod operate;
+#[cfg_attr(target_os = "linux", path = "run/linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "run/other.rs")]
+mod platform;
+
+/// Events of the machine that may wait for the controller.
+const EVENTS: usize = 1024;
+/// How long a predecessor that was killed may take to be gone.
+const LAST_BREATH: Duration = Duration::from_secs(1);
+/// From one attempt to the next.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What the administrator said about pins that are not ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Nothing: they stay untouched.
+    #[default]
+    None,
+    /// `--adopt`.
+    Adopt,
+    /// `--discard`.
+    Discard,
+}
+
+/// How the controller runs.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pen-ctl run
+  pen-ctl run -c /etc/pen.toml
+  pen-ctl --socket /run/two/pen.sock --state-dir /var/lib/two --bpffs /sys/fs/bpf/two run
+
+SIGTERM and SIGINT end it and leave forwarding on; SIGHUP applies FILE again.")]
+pub struct RunArgs {
+    /// Configuration file (TOML); applied if it differs from the one applied last, else the stored state stands
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What moves packets
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
+    pub dataplane: Choice,
+    /// Take over pins of another instance: its tracking, counters and health stay for backends that match
+    #[arg(long, conflicts_with = "discard")]
+    pub adopt: bool,
+    /// Detach, remove the pins that are there and build from the state
+    #[arg(long)]
+    pub discard: bool,
+    /// How the log is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// Leave the terminal's session (used by `attach`)
+    #[arg(long, hide = true)]
+    pub background: bool,
+}
+
+/// The data planes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// The best that works here: `xdp`
+    #[default]
+    Auto,
+    /// In the kernel, with XDP
+    Xdp,
+    /// In this process: not supported yet
+    Proxy,
+}
+
+impl RunArgs {
+    fn order(&self) -> Order {
+        match (self.adopt, self.discard) {
+            (_, true) => Order::Discard,
+            (true, false) => Order::Adopt,
+            (false, false) => Order::None,
+        }
+    }
+}
+
+/// Runs the controller until it is told to end.
+pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
+    if args.background {
+        // Fails only if we lead a session already: then there is none to leave.
+        let _ = rustix::process::setsid();
+    }
+    if args.dataplane == Choice::Proxy {
+        let error =
+            ApiError::new(ErrorCode::NotSupported, "data plane proxy is not supported yet", "use xdp");
+        return Err(error.into());
+    }
+    log::start(args.log_format, global.verbose);
+    // A wrong file is found before anything is touched.
+    let file = args.config.as_deref().map(File::read).transpose()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::failed(format!("start the runtime: {error}")))?;
+    let _inside = runtime.enter();
+    // Before anything is touched: refuses where another controller answers.
+    let (socket, listener) =
+        patiently(|| BoundSocket::bind(&global.socket()), SocketError::is_live).map_err(CliError::failed)?;
+    let mut store =
+        patiently(|| Store::open(&global.state_dir()), |error| matches!(error, StoreError::InUse { .. }))
+            .map_err(ApiError::from)?;
+    let wanted = wanted(&store, file.as_ref())?;
+    let plane = platform::open(global, &mut store, &wanted, args.order())?;
+    if let Some(file) = &file {
+        apply(&mut store, file)?;
+    }
+    let (events, heard) = mpsc::channel(EVENTS);
+    let surroundings = platform::surroundings(events)?;
+    let options = Options { file: file.map(|file| file.path), ..Options::default() };
+    let controller = Controller::new(store, plane, surroundings, Box::new(SystemClock::start()), options);
+    let outcome = runtime.block_on(operate::operate(controller, heard, listener));
+    drop(socket);
+    outcome
+}
+
+/// Tries again for a moment what another controller stands in the way of: one that was killed keeps its lock and
+/// its socket until its last thread is gone.
+fn patiently<T, E>(attempt: impl Fn() -> Result<T, E>, in_the_way: impl Fn(&E) -> bool) -> Result<T, E> {
+    let give_up = Instant::now() + LAST_BREATH;
+    loop {
+        match attempt() {
+            Err(error) if in_the_way(&error) && Instant::now() < give_up => std::thread::sleep(LOOK),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// What will be wanted once the file is applied.
+fn wanted(store: &Store, file: Option<&File>) -> Result<Desired, CliError> {
+    match file {
+        Some(file) if store.applied() != Some(file.config.digest()) => {
+            Ok(file.config.onto(store.desired()).map_err(ApiError::from)?)
+        }
+        _ => Ok(store.desired().clone()),
+    }
+}
+
+/// Makes the file the desired state, unless it is the one applied last.
+fn apply(store: &mut Store, file: &File) -> Result<(), CliError> {
+    let path = file.path.display();
+    match apply_at_start(store, &file.path)? {
+        true => tracing::info!("applied {path}"),
+        false => tracing::info!("{path} is as it was applied: the stored state stands"),
+    }
+    Ok(())
+}
+
+/// A configuration file that was read and found good.
+#[derive(Debug)]
+struct File {
+    /// Where it is: absolute, so that it is found again whatever the working directory is then.
+    path: PathBuf,
+    /// What it says.
+    config: Config,
+}
+
+impl File {
+    fn read(path: &Path) -> Result<File, CliError> {
+        let text = config::read(path).map_err(ApiError::from)?;
+        let config = Config::parse(&path.display().to_string(), &text).map_err(ApiError::from)?;
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(File { path, config })
+    }
+}

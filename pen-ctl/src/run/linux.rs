@@ -1,0 +1,60 @@
+//! What the controller stands on here: XDP, built, adopted or discarded as the instance id and the administrator
+//! say; rtnetlink.
+
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::Order;
+use super::instance::{Facts, Start, decide};
+use crate::api::ApiError;
+use crate::cli::Global;
+use crate::cli::error::CliError;
+use crate::dataplane::DataPlane;
+use crate::dataplane::xdp::{self, OpenOptions, Policy, XdpPlane};
+use crate::machine::Machine;
+use crate::state::desired::Desired;
+use crate::state::store::Store;
+use crate::surroundings::{Event, Surroundings};
+
+/// Opens the XDP data plane. `wanted` is what the state will say once the file is applied. Refused, nothing has changed but that the state may have an id of its own now.
+pub(super) fn open(
+    global: &Global,
+    store: &mut Store,
+    wanted: &Desired,
+    order: Order,
+) -> Result<Box<dyn DataPlane>, CliError> {
+    let (bpffs, state_dir) = (global.bpffs(), global.state_dir());
+    let facts = Facts {
+        pinned: xdp::inspect(&bpffs).map_err(CliError::failed)?,
+        own: store.instance(),
+        wanted: !wanted.services.is_empty(),
+        bpffs: &bpffs,
+        state_dir: &state_dir,
+    };
+    let start = decide(&facts, order).map_err(CliError::failed)?;
+    let (instance, policy) = match start {
+        Start::Build | Start::Resume => (store.ensure_instance().map_err(ApiError::from)?, Policy::Adopt),
+        Start::Discard => (store.ensure_instance().map_err(ApiError::from)?, Policy::Discard),
+        Start::TakeOver(id) => (id, Policy::Adopt),
+    };
+    let options =
+        OpenOptions { dir: bpffs.clone(), instance, tracking_clients: wanted.tracking_clients, policy };
+    let plane = XdpPlane::open(&options).map_err(CliError::failed)?;
+    if let Start::TakeOver(id) = start {
+        store.set_instance(id).map_err(ApiError::from)?;
+    }
+    let place = bpffs.display();
+    match start {
+        Start::Build => info!("built the XDP data plane in {place}"),
+        Start::Resume => info!("adopted the XDP data plane in {place}"),
+        Start::TakeOver(_) => warn!("took over the XDP data plane of another instance in {place}"),
+        Start::Discard => warn!("discarded what was pinned in {place} and built the XDP data plane anew"),
+    }
+    store.set_dataplane(plane.name()).map_err(ApiError::from)?;
+    Ok(Box::new(plane))
+}
+
+/// Starts to watch this machine; must be called inside the runtime.
+pub(super) fn surroundings(events: mpsc::Sender<Event>) -> Result<Box<dyn Surroundings>, CliError> {
+    Ok(Box::new(Machine::start(events).map_err(CliError::failed)?))
+}

@@ -1,0 +1,79 @@
+//! Runs the controller, answers its clients and obeys signals until it has ended.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::api::Request;
+use crate::cli::error::CliError;
+use crate::controller::{self, Controller, ControllerHandle};
+use crate::server;
+use crate::surroundings::Event;
+
+/// How long clients may take to receive their last answers when the controller ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Answers clients and obeys signals until the controller has ended.
+pub(super) async fn operate(
+    controller: Controller,
+    events: mpsc::Receiver<Event>,
+    listener: UnixListener,
+) -> Result<(), CliError> {
+    let (handle, calls) = ControllerHandle::new();
+    let (end, ended) = oneshot::channel::<()>();
+    let server = tokio::spawn(server::serve(listener, handle.clone(), async { drop(ended.await) }));
+    let signals = Signals::new().map_err(|error| CliError::failed(format!("listen for signals: {error}")))?;
+    let signals = tokio::spawn(signals.obey(handle));
+    notify(&[NotifyState::Ready]);
+    let controller = controller::serve(controller, calls, events).await;
+    notify(&[NotifyState::Stopping]);
+    tracing::info!("the controller ends; what is attached keeps forwarding, with health frozen as last seen");
+    drop(controller);
+    signals.abort();
+    drop(end);
+    if tokio::time::timeout(FAREWELL, server).await.is_err() {
+        tracing::debug!("a client took too long to receive its answer");
+    }
+    Ok(())
+}
+
+/// Tells systemd, where it asked to be told (sd_notify(3)).
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!("systemd cannot be notified: {error}");
+    }
+}
+
+/// The signals that mean something.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// SIGTERM and SIGINT end the controller, SIGHUP has it apply its file again.
+    async fn obey(mut self, controller: ControllerHandle) {
+        loop {
+            let request = tokio::select! {
+                _ = self.terminate.recv() => Request::Stop { detach: false },
+                _ = self.interrupt.recv() => Request::Stop { detach: false },
+                _ = self.hangup.recv() => Request::Reload,
+            };
+            if let Err(error) = controller.request(request).await {
+                tracing::error!("{error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The API as it is spoken over a real Unix socket, to a controller that writes down what it is asked.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+
+use super::socket::BoundSocket;
+use super::*;
+use crate::api::document::{BackendList, ChangeDocument, InterfaceList, ServiceList};
+use crate::api::{ApiError, ErrorCode, ErrorDocument, Interfaces, Reply, Request};
+use crate::dataplane::AttachMode;
+use crate::state::desired::InterfaceSpec;
+use crate::state::spec::{BackendSpec, ServiceSpec};
+
+type Asked = Arc<Mutex<Vec<Request>>>;
+
+/// A server with a scripted controller behind it.
+struct Server {
+    socket: PathBuf,
+    asked: Asked,
+    end: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+    _bound: BoundSocket,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("pen.sock");
+        let (bound, listener) = BoundSocket::bind(&socket).unwrap();
+        let (handle, mut calls) = ControllerHandle::new();
+        let asked = Asked::default();
+        let written = asked.clone();
+        tokio::spawn(async move {
+            while let Some(call) = calls.recv().await {
+                written.lock().unwrap().push(call.request.clone());
+                let _ = call.answer.send(scripted(&call.request));
+            }
+        });
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(serve(listener, handle, async { drop(ended.await) }));
+        Server { socket, asked, end, task, _bound: bound, _dir: dir }
+    }
+
+    fn asked(&self) -> Vec<Request> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+fn scripted(request: &Request) -> Result<Reply, ApiError> {
+    match request {
+        Request::ServiceAdd(ServiceSpec { name: Some(name), .. }) if name == "taken" => {
+            Err(ApiError::new(ErrorCode::Exists, "there is a service taken already", "choose another name"))
+        }
+        Request::ServiceList => Ok(Reply::Services(ServiceList { services: Vec::new() })),
+        Request::BackendList { .. } => Ok(Reply::Backends(BackendList { backends: Vec::new() })),
+        Request::InterfaceList | Request::Attach(_) => {
+            Ok(Reply::Interfaces(InterfaceList { interfaces: Vec::new() }))
+        }
+        _ => Ok(Reply::Changed(ChangeDocument::default())),
+    }
+}
+
+/// Sends a request as bytes; gives the status, the headers and the body.
+async fn http(socket: &Path, method: &str, path: &str, body: &str) -> (u16, String, String) {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: pen\r\nConnection: close\r\n");
+    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    // A body that is refused for its length is answered before it was read.
+    let _ = stream.write_all(request.as_bytes()).await;
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text).await;
+    let (headers, body) = text.split_once("\r\n\r\n").expect("an answer");
+    let status = headers.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, headers.to_lowercase(), body.to_owned())
+}
+
+fn error_of(body: &str) -> ApiError {
+    serde_json::from_str::<ErrorDocument>(body).unwrap_or_else(|error| panic!("{error}: {body}")).error
+}
+
+#[tokio::test]
+async fn every_route_asks_the_controller_for_what_it_says() {
+    let server = Server::start();
+    let name = || "web".to_owned();
+    let address = "2001:db8::1".parse().unwrap();
+    let weight = BackendSpec { weight: Some(2), ..BackendSpec::default() };
+    let spec = ServiceSpec { name: Some(name()), ..ServiceSpec::default() };
+    let interface = |name: &str| InterfaceSpec { name: name.into(), mode: AttachMode::Auto, announce: true };
+    let generic = InterfaceSpec { mode: AttachMode::Generic, announce: false, ..interface("eth1") };
+    let routes = [
+        ("GET", "/v1/status", "", Request::Status),
+        ("GET", "/v1/services", "", Request::ServiceList),
+        ("POST", "/v1/services", r#"{"name":"web"}"#, Request::ServiceAdd(spec.clone())),
+        ("GET", "/v1/services/web", "", Request::ServiceShow { name: name() }),
+        (
+            "PATCH",
+            "/v1/services/w%C3%BC%2F",
+            r#"{"name":"web"}"#,
+            Request::ServiceSet { name: "wü/".into(), spec },
+        ),
+        ("DELETE", "/v1/services/web", "", Request::ServiceRemove { name: name() }),
+        ("GET", "/v1/services/web/backends", "", Request::BackendList { service: Some(name()) }),
+        ("GET", "/v1/backends", "", Request::BackendList { service: None }),
+        (
+            "POST",
+            "/v1/services/web/backends",
+            r#"{"weight":2}"#,
+            Request::BackendAdd { service: name(), spec: weight.clone() },
+        ),
+        (
+            "PATCH",
+            "/v1/services/web/backends/2001:DB8::1",
+            r#"{"weight":2}"#,
+            Request::BackendSet { service: name(), address, spec: weight },
+        ),
+        (
+            "DELETE",
+            "/v1/services/web/backends/2001:db8::1",
+            "",
+            Request::BackendRemove { service: name(), address },
+        ),
+        ("GET", "/v1/interfaces", "", Request::InterfaceList),
+        (
+            "POST",
+            "/v1/interfaces",
+            r#"{"interfaces":[{"name":"eth0"}]}"#,
+            Request::Attach(vec![interface("eth0")]),
+        ),
+        ("PUT", "/v1/interfaces/eth0", "", Request::Attach(vec![interface("eth0")])),
+        (
+            "PUT",
+            "/v1/interfaces/eth1",
+            r#"{"mode":"generic","announce":false}"#,
+            Request::Attach(vec![generic]),
+        ),
+        ("DELETE", "/v1/interfaces/eth0", "", Request::Detach(Interfaces::Named(vec!["eth0".into()]))),
+        ("DELETE", "/v1/interfaces", "", Request::Detach(Interfaces::All)),
+        ("POST", "/v1/reload", "", Request::Reload),
+        ("POST", "/v1/stop", "", Request::Stop { detach: false }),
+        ("POST", "/v1/stop", r#"{"detach":true}"#, Request::Stop { detach: true }),
+    ];
+    for (method, path, body, request) in routes {
+        let (status, headers, answer) = http(&server.socket, method, path, body).await;
+        assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
+        assert!(headers.contains("content-type: application/json"), "{method} {path}: {headers}");
+        assert_eq!(server.asked(), [request], "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_refused_before_the_controller_hears_of_it() {
+    let server = Server::start();
+    let long = " ".repeat(LONGEST_BODY + 1);
+    for (method, path, body, status, word) in [
+        ("GET", "/", "", 404, "there is no /"),
+        ("GET", "/v2/status", "", 404, "/v2/status"),
+        ("PUT", "/v1/services", "", 405, "PUT cannot be asked of /v1/services"),
+        ("POST", "/v1/services", "", 400, "not JSON"),
+        ("POST", "/v1/services", "{", 400, "not JSON"),
+        ("POST", "/v1/services", " []", 400, "array"),
+        ("POST", "/v1/services", r#"{"nmae":"web"}"#, 400, "nmae"),
+        ("POST", "/v1/services", r#"{"vip":"10.0.0.1:80"}"#, 400, "no protocol"),
+        ("POST", "/v1/services", r#"{"scheduler":"round-robin"}"#, 422, "not supported yet"),
+        ("POST", "/v1/services", long.as_str(), 413, "16777216"),
+        ("PATCH", "/v1/services/web/backends/nonsense", "{}", 400, "not an IP address"),
+        ("PATCH", "/v1/services/%ff", "{}", 400, ""),
+        ("POST", "/v1/stop", r#"{"detatch":true}"#, 400, "detatch"),
+    ] {
+        let (found, _, answer) = http(&server.socket, method, path, body).await;
+        let error = error_of(&answer);
+        assert_eq!(found, status, "{method} {path}: {error}");
+        assert!(error.to_string().contains(word), "{method} {path}: {error}");
+        assert_eq!(server.asked(), [], "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn the_controllers_refusal_comes_with_its_status_and_hint() {
+    let server = Server::start();
+    let (status, _, answer) = http(&server.socket, "POST", "/v1/services", r#"{"name":"taken"}"#).await;
+    assert_eq!(status, 409);
+    assert_eq!(
+        answer,
+        r#"{"error":{"code":"exists","message":"there is a service taken already","hint":"choose another name"}}"#
+    );
+    let (status, _, answer) = http(&server.socket, "GET", "/v1/interfaces/eth7", "").await;
+    assert_eq!((status, error_of(&answer).code), (404, ErrorCode::NotFound));
+    let (status, _, answer) = http(&server.socket, "GET", "/v1/services/web/backends/10.0.0.1", "").await;
+    assert_eq!((status, error_of(&answer).code), (404, ErrorCode::NotFound));
+}
+
+#[tokio::test]
+async fn garbage_on_the_socket_harms_nobody() {
+    let server = Server::start();
+    for garbage in
+        ["\0\u{1}\u{2}\r\n\r\n", "GET\r\n\r\n", "POST /v1/stop HTTP/1.1\r\nContent-Length: x\r\n\r\n"]
+    {
+        let mut stream = UnixStream::connect(&server.socket).await.unwrap();
+        stream.write_all(garbage.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+    }
+    assert_eq!(server.asked(), []);
+    assert_eq!(http(&server.socket, "GET", "/v1/services", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn what_was_begun_is_finished_at_the_end() {
+    let server = Server::start();
+    // An idle connection does not hold it up.
+    let _idle = UnixStream::connect(&server.socket).await.unwrap();
+    assert_eq!(http(&server.socket, "GET", "/v1/services", "").await.0, 200);
+    server.end.send(()).unwrap();
+    server.task.await.unwrap();
+}
