@@ -2,7 +2,6 @@
 
 mod keys;
 
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
 
@@ -35,7 +34,6 @@ pub struct ConfigError {
 pub struct Config {
     seed: Option<u64>,
     interfaces: Option<Vec<InterfaceSpec>>,
-    http: Option<SocketAddr>,
     tracking_clients: Option<u32>,
     specs: Vec<ServiceSpec>,
     digest: String,
@@ -48,7 +46,6 @@ struct File {
     #[serde(default, with = "text::optional_seed")]
     seed: Option<u64>,
     interfaces: Option<Vec<Spanned<InterfaceSpec>>>,
-    http: Option<SocketAddr>,
     #[serde(default, deserialize_with = "text::number::tracking_clients")]
     tracking_clients: Option<u32>,
     #[serde(default, rename = "service")]
@@ -77,7 +74,7 @@ impl Config {
         let toml_error = |error: toml::de::Error| at(error.span(), error.message());
         let table = toml::de::DeTable::parse(text).map_err(toml_error)?;
         keys::check(table.get_ref()).map_err(|(span, message)| at(Some(span), &message))?;
-        let File { seed, interfaces, http, tracking_clients, services } =
+        let File { seed, interfaces, tracking_clients, services } =
             toml::from_str(text).map_err(toml_error)?;
 
         for interface in interfaces.iter().flatten() {
@@ -92,7 +89,6 @@ impl Config {
         let config = Self {
             seed,
             interfaces: interfaces.map(|all| all.into_iter().map(Spanned::into_inner).collect()),
-            http,
             tracking_clients,
             specs: services.into_iter().map(Spanned::into_inner).collect(),
             digest: digest(text),
@@ -107,7 +103,6 @@ impl Config {
     pub fn onto(&self, old: &Desired) -> Result<Desired, text::TextError> {
         let mut new = Desired::new(self.seed.unwrap_or(old.seed));
         new.interfaces = self.interfaces.clone().unwrap_or_else(|| old.interfaces.clone());
-        new.http = self.http;
         new.tracking_clients = self.tracking_clients.unwrap_or(new.tracking_clients);
         for spec in &self.specs {
             let mut service = spec.complete()?;
@@ -120,11 +115,6 @@ impl Config {
     /// SHA-256 of the text, in hexadecimal: says whether a file is the one applied last.
     pub fn digest(&self) -> &str {
         &self.digest
-    }
-
-    /// Where the file wants metrics and status served.
-    pub fn http(&self) -> Option<SocketAddr> {
-        self.http
     }
 }
 

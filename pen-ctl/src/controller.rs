@@ -60,9 +60,11 @@ pub struct Controller {
     standings: Standings,
     /// What the data plane would not do, last time round.
     failures: BTreeMap<Subject, String>,
+    /// Those of them that were logged.
+    logged: BTreeMap<Subject, String>,
     /// Services whose first table was due already.
     built: BTreeSet<ServiceKey>,
-    watched: BTreeSet<Watched>,
+    watched: BTreeMap<IpAddr, Watched>,
     probed: Vec<(ServiceKey, IpAddr, Check)>,
     announced: Announced,
 }
@@ -88,8 +90,9 @@ impl Controller {
             observed: Observed::default(),
             standings: Standings::new(),
             failures: BTreeMap::new(),
+            logged: BTreeMap::new(),
             built: BTreeSet::new(),
-            watched: BTreeSet::new(),
+            watched: BTreeMap::new(),
             probed: Vec::new(),
             announced: Announced::default(),
         }
@@ -125,15 +128,13 @@ impl Controller {
                 self.start();
             }
             Event::Neighbor { address, resolution } => {
-                if self.watched.iter().any(|watched| watched.address == address) {
-                    self.seen.adopted.retain(|(_, adopted), _| *adopted != address);
+                if self.watched.contains_key(&address) {
                     self.seen.resolutions.insert(address, resolution);
                 }
             }
             Event::Health { key, address, status, detail } => {
-                if self.probed.iter().any(|(k, a, _)| (*k, *a) == (key, address)) {
-                    let now = self.clock.unix_seconds();
-                    let sighting = self.seen.health.entry((key, address)).or_default();
+                let now = self.clock.unix_seconds();
+                if let Some(sighting) = self.seen.health.get_mut(&(key, address)) {
                     let since = if sighting.status == status { sighting.since } else { now };
                     *sighting = Sighting { status, detail, since };
                 }

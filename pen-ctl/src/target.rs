@@ -182,9 +182,13 @@ fn unhealthy(sighting: &Sighting) -> String {
 }
 
 /// Whether a backend that is not checked can be held up: its MAC is known.
-pub fn reachable(desired: &Desired, service: &Service, backend: &Backend, seen: &Seen) -> bool {
-    let attached = interfaces(desired, &seen.links).values().map(|interface| interface.ifindex).collect();
-    path(service, backend, seen, &attached).is_ok()
+pub fn reachable(service: &Service, backend: &Backend, seen: &Seen, attached: &BTreeSet<u32>) -> bool {
+    path(service, backend, seen, attached).is_ok()
+}
+
+/// Kernel indexes of the interfaces that are wanted, exist and carry Ethernet.
+pub fn attached(desired: &Desired, links: &Links) -> BTreeSet<u32> {
+    interfaces(desired, links).values().map(|interface| interface.ifindex).collect()
 }
 
 /// Whether a backend's health is a matter of its MAC alone.

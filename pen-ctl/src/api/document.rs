@@ -1,7 +1,7 @@
 //! The documents the controller answers with: what `--json` prints. Fields are added, never renamed.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -45,8 +45,6 @@ pub struct ControllerDocument {
     /// Keys the choice of slots; the same on all nodes of a fleet.
     #[serde(with = "text::seed")]
     pub seed: u64,
-    /// Where metrics and status are served over TCP.
-    pub http: Option<SocketAddr>,
 }
 
 /// An interface.

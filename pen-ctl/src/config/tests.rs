@@ -21,8 +21,7 @@ fn says(text: &str, place: &str, why: &str) {
 fn the_shipped_example_works_and_shows_every_key() {
     let config = Config::parse("pen.example.toml", EXAMPLE).unwrap();
     assert!(!config.onto(&Desired::new(1)).unwrap().services.is_empty());
-    for key in
-        ["seed", "interfaces", "http", "tracking_clients", "affinity", "tracking_timeout", "on_empty", "vlan"]
+    for key in ["seed", "interfaces", "tracking_clients", "affinity", "tracking_timeout", "on_empty", "vlan"]
     {
         assert!(EXAMPLE.contains(&format!("{key} = ")), "the example does not show {key}");
     }
@@ -64,6 +63,7 @@ fn mistakes_are_told_with_line_and_column() {
 fn what_is_not_built_yet_is_refused_as_such() {
     let service = "[[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\n";
     says("flood_inserts_per_cpu = 1", "1:1", "not supported yet");
+    says("http = \"127.0.0.1:9080\"", "1:1", "not supported yet");
     says(&format!("{service}rate_limit = 5"), "4:1", "not supported yet");
     says(&format!("{service}scheduler = \"round-robin\""), "4:13", "not supported yet");
     says(&format!("{service}health = {{ kind = \"http\", path = \"/\" }}"), "4:19", "not supported yet");

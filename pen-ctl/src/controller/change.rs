@@ -172,22 +172,26 @@ impl Controller {
         if desired != before {
             self.store.replace(desired)?;
         }
-        self.reconcile();
+        self.settle();
+        let outcome = self.take_back_if_refused(before, subjects);
+        self.log_failures();
+        outcome
+    }
+
+    fn take_back_if_refused(&mut self, before: Desired, subjects: &[Subject]) -> Result<(), ApiError> {
         let refused = |(subject, _): &(&Subject, &String)| {
             **subject == Subject::Everything || subjects.contains(subject)
         };
         let Some(why) = self.failures.iter().find(refused).map(|(_, why)| why.clone()) else {
             return Ok(());
         };
-        let hint = match *self.store.desired() == before {
-            true => "nothing was changed by this command; it is tried again every 5 s",
-            false => {
-                self.store.replace(before)?;
-                self.reconcile();
-                "nothing was changed"
-            }
-        };
-        Err(ApiError::new(ErrorCode::Refused, why, hint))
+        if *self.store.desired() == before {
+            let hint = "nothing was changed by this command; it is tried again every 5 s";
+            return Err(ApiError::new(ErrorCode::Refused, why, hint));
+        }
+        self.store.replace(before)?;
+        self.settle();
+        Err(ApiError::new(ErrorCode::Refused, why, "nothing was changed"))
     }
 
     /// Each service takes a slot table of its own out of kernel memory: better refused than half built.

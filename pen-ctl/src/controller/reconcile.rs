@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Controller;
 use crate::dataplane::{HealthStatus, Operation, ServiceKey};
 use crate::plan::plan;
+use crate::state::desired::Service;
 use crate::surroundings::{Check, Probe, Watched};
 use crate::target::{self, Sighting, Standings};
 
@@ -72,6 +73,12 @@ impl Controller {
 
     /// Compares what should be with what is, and carries out the difference. Does nothing before the start.
     pub fn reconcile(&mut self) {
+        self.settle();
+        self.log_failures();
+    }
+
+    /// The same without a word about what failed, for changes that may be taken back.
+    pub(super) fn settle(&mut self) {
         if !self.started || self.ended {
             return;
         }
@@ -81,7 +88,7 @@ impl Controller {
         match self.plane.observe() {
             Ok(observed) => self.observed = observed,
             Err(error) => {
-                self.note_failures(BTreeMap::from([(Subject::Everything, error.to_string())]));
+                self.failures = BTreeMap::from([(Subject::Everything, error.to_string())]);
                 return;
             }
         }
@@ -122,36 +129,33 @@ impl Controller {
                 }
             }
         }
-        self.note_failures(failures);
-    }
-
-    /// Logs what fails now and did not before, once.
-    fn note_failures(&mut self, failures: BTreeMap<Subject, String>) {
-        for (subject, why) in &failures {
-            if self.failures.get(subject) != Some(why) {
-                tracing::warn!("{why}; trying again every 5 s");
-            }
-        }
         self.failures = failures;
     }
 
+    /// Logs what fails now and did not before, once.
+    pub(super) fn log_failures(&mut self) {
+        for (subject, why) in &self.failures {
+            if self.logged.get(subject) != Some(why) {
+                tracing::warn!("{why}; trying again every 5 s");
+            }
+        }
+        self.logged.clone_from(&self.failures);
+    }
+
     fn forget_the_removed(&mut self) {
-        let desired = self.store.desired();
-        let services: BTreeSet<ServiceKey> = desired.services.iter().map(|service| service.vip).collect();
-        let is_backend = |(key, address): &(ServiceKey, IpAddr)| {
-            desired.services.iter().any(|service| service.vip == *key && service.backend(*address).is_some())
+        let services = &self.store.desired().services;
+        let keys: BTreeSet<ServiceKey> = services.iter().map(|service| service.vip).collect();
+        let of = |service: &Service| {
+            let key = service.vip;
+            service.backends.iter().map(move |backend| (key, backend.address)).collect::<Vec<_>>()
         };
-        self.seen.health.retain(|id, _| is_backend(id));
-        self.seen.adopted.retain(|id, _| is_backend(id));
-        self.seen.first_tables.retain(|key, _| services.contains(key));
-        self.built.retain(|key| services.contains(key));
-        let addresses: BTreeSet<IpAddr> = desired
-            .services
-            .iter()
-            .flat_map(|service| &service.backends)
-            .map(|backend| backend.address)
-            .collect();
+        let backends: BTreeSet<(ServiceKey, IpAddr)> = services.iter().flat_map(of).collect();
+        let addresses: BTreeSet<IpAddr> = backends.iter().map(|(_, address)| *address).collect();
+        self.seen.health.retain(|id, _| backends.contains(id));
+        self.seen.adopted.retain(|id, _| backends.contains(id));
         self.seen.resolutions.retain(|address, _| addresses.contains(address));
+        self.seen.first_tables.retain(|key, _| keys.contains(key));
+        self.built.retain(|key| keys.contains(key));
     }
 
     /// A backend that nothing is known of yet is `unknown` from now on.
@@ -182,9 +186,8 @@ impl Controller {
                 }
             }
         }
-        let watched: BTreeSet<Watched> = watched.into_values().collect();
         if watched != self.watched {
-            self.surroundings.watch(watched.clone());
+            self.surroundings.watch(watched.values().cloned().collect());
             self.watched = watched;
         }
         let probed: Vec<_> =
@@ -198,12 +201,13 @@ impl Controller {
     /// A backend that is not checked is up once its MAC is known, and stays so: without a MAC it does not serve.
     fn hold_up_the_unchecked(&mut self) {
         let now = self.clock.unix_seconds();
+        let attached = target::attached(self.store.desired(), &self.seen.links);
         for service in &self.store.desired().services {
             for backend in service.backends.iter().filter(|backend| target::unchecked(service, backend)) {
                 let id = (service.vip, backend.address);
                 let up =
                     self.seen.health.get(&id).is_some_and(|sighting| sighting.status == HealthStatus::Up);
-                if !up && target::reachable(self.store.desired(), service, backend, &self.seen) {
+                if !up && target::reachable(service, backend, &self.seen, &attached) {
                     let detail = "not checked".to_owned();
                     self.seen.health.insert(id, Sighting { status: HealthStatus::Up, detail, since: now });
                 }

@@ -5,7 +5,6 @@ mod changes;
 mod files;
 mod interfaces;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -106,7 +105,7 @@ impl Bench {
         self.controller = Some(controller);
     }
 
-    fn state_dir(&self) -> std::path::PathBuf {
+    fn state_dir(&self) -> PathBuf {
         self.home.path().join("pen")
     }
 

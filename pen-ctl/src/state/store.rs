@@ -100,7 +100,7 @@ pub struct Store {
     files: Box<dyn Files>,
     kept: Kept,
     fresh: bool,
-    _lock: File,
+    lock: File,
 }
 
 impl Store {
@@ -130,7 +130,7 @@ impl Store {
                 desired: Desired::new(random_seed()?),
             },
         };
-        let mut store = Self { directory: directory.to_owned(), files, kept, fresh, _lock: lock };
+        let mut store = Self { directory: directory.to_owned(), files, kept, fresh, lock };
         if fresh {
             store.write(store.kept.clone())?;
         }
@@ -212,6 +212,13 @@ impl Store {
         write().map_err(|source| StoreError::Write { path: path.clone(), source })?;
         self.kept = kept;
         Ok(())
+    }
+}
+
+impl Drop for Store {
+    /// Closing would not do: a child process that was forked a moment ago may share the lock until it execs.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
     }
 }
 

@@ -133,6 +133,10 @@ fn a_first_table_waits_for_every_result_or_its_deadline() {
     assert_eq!(late.services[&vip()].members.as_ref().map(Vec::len), Some(1));
     seen.resolutions.insert(ip(12), Resolution::Unreachable("no route".into()));
     assert_eq!(members(&desired, &seen), Some(vec![ip(11)]));
+    seen.resolutions.remove(&ip(12));
+    let mut drained = desired.clone();
+    drained.services[0].backends[1].state = AdminState::Drain;
+    assert_eq!(members(&drained, &seen), Some(vec![ip(11)]), "who gets no newcomers is not waited for");
 }
 
 #[test]

@@ -38,6 +38,15 @@ fn a_backend_that_cannot_be_resolved_is_accepted_and_says_why_it_does_not_serve(
 }
 
 #[test]
+fn a_fixed_mac_is_not_looked_up() {
+    let mut bench = Bench::with_web();
+    let mac = Some(Mac([2, 0, 0, 0, 0, 0x77]));
+    bench.done(set_backend(11, BackendSpec { mac, ..BackendSpec::default() }));
+    assert!(bench.asked.0.lock().unwrap().watched.contains(&Watched { address: ip(11), fixed_mac: mac }));
+    assert_eq!(bench.status().services[0].backends[0].mac, mac);
+}
+
+#[test]
 fn first_to_answer_does_not_get_everybody() {
     let mut bench = Bench::new();
     bench.done(attach("eth0"));
