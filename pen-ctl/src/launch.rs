@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The process could not be made.
-    #[error("start a controller: {0}")]
+    #[error("start a controller: {0}; run as root, or use another --state-dir")]
     Spawn(io::Error),
     /// It ended instead of answering.
     #[error("{}{}", .why, .log.as_ref().map_or(String::new(), |log| format!(" (log: {})", log.display())))]
@@ -137,7 +137,7 @@ fn open_log(global: &Global) -> io::Result<(File, PathBuf)> {
         return Ok((file, PathBuf::from(LOG)));
     }
     let dir = global.state_dir();
-    fs::create_dir_all(&dir).map_err(|error| named(&dir, error))?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|error| named(&dir, error))?;
     let path = dir.join("pen.log");
     let file = open(&path).map_err(|error| named(&path, error))?;
     Ok((file, path))

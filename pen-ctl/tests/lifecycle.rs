@@ -340,6 +340,7 @@ fn machine_up(pen: &Pen<'_>) {
 
 /// Starts `run` with further words and waits until it answers; the machine ends it.
 #[track_caller]
+#[allow(clippy::zombie_processes, reason = "the machine ends whoever runs in its namespace")]
 fn start(pen: &Pen<'_>, words: &[&str]) {
     let log = std::fs::File::options().create(true).append(true).open(pen.state.join("pen.log"));
     let log = log.unwrap_or_else(|_| {

@@ -26,18 +26,27 @@ pub(super) async fn operate(
     let (end, ended) = oneshot::channel::<()>();
     let server = tokio::spawn(server::serve(listener, handle.clone(), async { drop(ended.await) }));
     let signals = Signals::new().map_err(|error| CliError::failed(format!("listen for signals: {error}")))?;
+    let ready = tokio::spawn(say_when_ready(handle.clone()));
     let signals = tokio::spawn(signals.obey(handle));
-    notify(&[NotifyState::Ready]);
     let controller = controller::serve(controller, calls, events).await;
     notify(&[NotifyState::Stopping]);
     tracing::info!("the controller ends; what is attached keeps forwarding, with health frozen as last seen");
     drop(controller);
     signals.abort();
+    ready.abort();
     drop(end);
     if tokio::time::timeout(FAREWELL, server).await.is_err() {
         tracing::debug!("a client took too long to receive its answer");
     }
     Ok(())
+}
+
+/// Requests wait until what was adopted or stored is carried out: the first answer says that packets would flow.
+async fn say_when_ready(controller: ControllerHandle) {
+    if controller.request(Request::InterfaceList).await.is_ok() {
+        tracing::info!("ready");
+        notify(&[NotifyState::Ready]);
+    }
 }
 
 /// Tells systemd, where it asked to be told (sd_notify(3)).
