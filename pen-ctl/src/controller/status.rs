@@ -112,7 +112,8 @@ impl Controller {
                 (InterfaceState::Pending, "does not exist; it is attached when it appears".to_owned())
             }
             (Some(found), ..) if found.mode == AttachMode::Generic && spec.mode == AttachMode::Auto => {
-                let slow = "its driver has no native XDP, so it runs in generic mode, which is slower";
+                let slow = "runs in generic mode, which is slower: its driver has no native XDP, or it was attached \
+                            so (to try again: detach, attach)";
                 (InterfaceState::Attached, slow.to_owned())
             }
             (Some(_), ..) => (InterfaceState::Attached, String::new()),

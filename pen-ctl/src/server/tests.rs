@@ -1,19 +1,25 @@
 //! The API as it is spoken over a real Unix socket, to a controller that writes down what it is asked.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::socket::BoundSocket;
 use super::*;
 use crate::api::document::{BackendList, ChangeDocument, InterfaceList, ServiceList};
 use crate::api::{ApiError, ErrorCode, ErrorDocument, Interfaces, Reply, Request};
+use crate::controller::{self, Controller, Options, SystemClock};
 use crate::dataplane::AttachMode;
+use crate::dataplane::fake::FakePlane;
 use crate::state::desired::InterfaceSpec;
 use crate::state::spec::{BackendSpec, ServiceSpec};
+use crate::state::store::Store;
+use crate::surroundings::{Event, Link, Links, Probe, Surroundings, Watched};
 
 type Asked = Arc<Mutex<Vec<Request>>>;
 
@@ -217,4 +223,64 @@ async fn what_was_begun_is_finished_at_the_end() {
     assert_eq!(http(&server.socket, "GET", "/v1/services", "").await.0, 200);
     server.end.send(()).unwrap();
     server.task.await.unwrap();
+}
+
+/// A machine without interfaces, on which nothing happens.
+struct Nowhere;
+
+impl Surroundings for Nowhere {
+    fn watch(&mut self, _: BTreeSet<Watched>) {}
+    fn probe(&mut self, _: Vec<Probe>) {}
+    fn announce(&mut self, _: &Link, _: &[IpAddr]) {}
+    fn withdraw(&mut self, _: &Link, _: &[IpAddr]) {}
+}
+
+#[tokio::test]
+async fn services_and_backends_are_made_changed_and_removed_by_a_real_controller() {
+    let dir = tempfile::tempdir().unwrap();
+    let (socket, state) = (dir.path().join("pen.sock"), dir.path().join("state"));
+    let (_bound, listener) = BoundSocket::bind(&socket).unwrap();
+    let plane = FakePlane::default();
+    let clock = Box::new(SystemClock::start());
+    let store = Store::open(&state).unwrap();
+    let controller =
+        Controller::new(store, Box::new(plane.clone()), Box::new(Nowhere), clock, Options::default());
+    let (handle, calls) = ControllerHandle::new();
+    let (events, heard) = mpsc::channel(1);
+    events.send(Event::Links(Links::new())).await.unwrap();
+    let controller = tokio::spawn(controller::serve(controller, calls, heard));
+    tokio::spawn(serve(listener, handle, std::future::pending()));
+
+    let web = r#"{"name":"web","vip":"10.0.0.100:80/tcp"}"#;
+    let steps = [
+        ("POST", "/v1/services", web, 201, r#""vip":"10.0.0.100:80/tcp""#),
+        ("POST", "/v1/services", web, 409, r#""code":"exists""#),
+        ("PATCH", "/v1/services/web", r#"{"tracking_timeout":"1h"}"#, 200, r#""tracking_timeout":"1h""#),
+        ("GET", "/v1/services/web", "", 200, r#""tracking_timeout":"1h""#),
+        ("PATCH", "/v1/services/wbe", r#"{"tracking_timeout":"1h"}"#, 404, "wbe"),
+        ("POST", "/v1/services/web/backends", r#"{"address":"10.0.0.11"}"#, 201, r#""serving":false"#),
+        ("POST", "/v1/services/web/backends", r#"{"address":"10.0.0.11"}"#, 409, "10.0.0.11"),
+        ("POST", "/v1/services/web/backends", r#"{"address":"10.0.0.100"}"#, 400, "10.0.0.100"),
+        ("POST", "/v1/services/web/backends", r#"{"address":"2001:db8::1"}"#, 400, "2001:db8::1"),
+        ("PATCH", "/v1/services/web/backends/10.0.0.11", r#"{"weight":1001}"#, 400, "1000"),
+        ("PATCH", "/v1/services/web/backends/10.0.0.11", r#"{"state":"drain"}"#, 200, r#""state":"drain""#),
+        ("GET", "/v1/services/web/backends/10.0.0.11", "", 200, r#""state":"drain""#),
+        ("GET", "/v1/status", "", 200, r#""dataplane":"fake""#),
+        ("POST", "/v1/reload", "", 400, "without a file"),
+        ("DELETE", "/v1/services/web/backends/10.0.0.12", "", 404, "10.0.0.12"),
+        ("DELETE", "/v1/services/web/backends/10.0.0.11", "", 200, r#""changed":true"#),
+        ("DELETE", "/v1/services/web", "", 200, r#""changed":true"#),
+        ("GET", "/v1/services", "", 200, r#"{"services":[]}"#),
+    ];
+    for (method, path, body, status, says) in steps {
+        let (found, _, answer) = http(&socket, method, path, body).await;
+        assert_eq!(found, status, "{method} {path} {body}: {answer}");
+        assert!(answer.contains(says), "{method} {path} {body}: {answer}");
+    }
+    assert!(!plane.lock().operations.is_empty());
+
+    assert_eq!(http(&socket, "POST", "/v1/stop", "").await.0, 200);
+    controller.await.unwrap();
+    // What comes after is told that nobody is there.
+    assert_eq!(http(&socket, "GET", "/v1/status", "").await.0, 503);
 }
