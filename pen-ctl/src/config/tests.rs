@@ -28,6 +28,13 @@ fn the_shipped_example_works_and_shows_every_key() {
 }
 
 #[test]
+fn all_that_a_file_can_say_is_kept_by_the_state_as_it_was() {
+    let desired = Config::parse("pen.example.toml", EXAMPLE).unwrap().onto(&Desired::new(1)).unwrap();
+    let kept = serde_json::to_string(&desired).unwrap();
+    assert_eq!(serde_json::from_str::<Desired>(&kept).unwrap(), desired);
+}
+
+#[test]
 fn what_is_commented_out_in_the_example_works_too() {
     let uncommented: String = EXAMPLE
         .lines()
