@@ -10,7 +10,7 @@ mod traffic;
 
 use std::process::ExitCode;
 
-use crate::lab::{Error, needs, sys};
+use crate::lab::{needs, sys};
 
 /// Options of the demo.
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub fn main(args: &DemoArgs) -> ExitCode {
     match story::play() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(Error::Interrupted) => {
+        Err(_) if sys::interrupted() => {
             eprintln!("\ninterrupted; everything is cleaned up");
             ExitCode::from(130)
         }

@@ -71,7 +71,8 @@ impl Controller {
     pub fn command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--socket").arg(self.socket()).arg("--state-dir").arg(self.state_dir());
-        command.arg("--bpffs").arg(&self.bpffs).args(words).stdin(Stdio::null());
+        // Its own process group: Ctrl-C in a terminal is for the lab, which ends its processes itself.
+        command.arg("--bpffs").arg(&self.bpffs).args(words).stdin(Stdio::null()).process_group(0);
         command
     }
 
@@ -106,8 +107,7 @@ impl Controller {
         let log_failed = |e| Error::io("open the controller's log", e);
         let log = File::options().create(true).append(true).open(self.log_path()).map_err(log_failed)?;
         let mut command = self.command(["run"].into_iter().chain(words.split_whitespace()));
-        // Its own process group: Ctrl-C in a terminal is for the lab, which ends its processes itself.
-        command.stdout(Stdio::null()).stderr(log).process_group(0);
+        command.stdout(Stdio::null()).stderr(log);
         self.child = Some(self.namespace.spawn(&mut command)?);
         await_that("the controller to answer", PATIENCE, || {
             if let Some(ended) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {

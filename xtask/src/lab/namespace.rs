@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -128,7 +129,8 @@ pub(super) fn remove(name: &str) {
 /// Runs `ip` and gives what it printed.
 pub(super) fn ip<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Result<String> {
     let mut command = Command::new("ip");
-    command.args(words).stdin(Stdio::null());
+    // Its own process group: Ctrl-C must not end it while it cleans up.
+    command.args(words).stdin(Stdio::null()).process_group(0);
     let output = command.output();
     let what = format!("{command:?}").replace('"', "");
     match output {
