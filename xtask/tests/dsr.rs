@@ -13,8 +13,12 @@ use xtask::lab::sys::PacketSocket;
 const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 const PATIENCE: Duration = Duration::from_secs(5);
 
-fn of_vip(seen: &Captured) -> bool {
-    seen.frame.addresses().is_some_and(|(from, to)| vips().contains(&from) || vips().contains(&to))
+/// TCP and UDP of a VIP, either way.
+fn of_service(seen: &Captured) -> bool {
+    match &seen.frame.content {
+        Content::Ip { from, to, protocol: 6 | 17, .. } => vips().contains(from) || vips().contains(to),
+        _ => false,
+    }
 }
 
 #[test]
@@ -24,7 +28,7 @@ fn answers_leave_the_backend_with_the_vip_as_source_and_never_meet_the_balancer(
     let pen = cluster.lab.balancers[0].mac;
     for (kind, family) in services() {
         let vip = target(kind, family).ip();
-        let capture = capture::frames(&cluster.lab.switch, of_vip).unwrap();
+        let capture = capture::frames(&cluster.lab.switch, of_service).unwrap();
         let answered = cluster.who(kind, family, 5).unwrap();
         let frames = capture.stop();
         let backend = cluster.lab.backend(&answered).unwrap();
@@ -74,14 +78,14 @@ fn a_vip_is_announced_and_answers_pings_though_no_interface_has_it() {
     }
     let pen = cluster.lab.balancers[0].mac;
     let frames = capture.stop();
-    let answers: Vec<_> = frames.iter().filter(|seen| !seen.received && tells_mac_of_vip(seen)).collect();
+    let answers: Vec<_> = frames.iter().filter(|seen| !seen.received && tells_mac_of_service(seen)).collect();
     assert!(answers.iter().any(|seen| matches!(seen.frame.content, Content::Arp { operation: 2, .. })));
     assert!(answers.iter().any(|seen| matches!(seen.frame.content, Content::Ip { .. })));
     assert!(answers.iter().all(|seen| seen.host == "pen1" && seen.frame.from_mac == pen), "{answers:#?}");
 }
 
 /// An ARP message whose sender is a VIP, or an advertisement of one (RFC 4861, 4.4).
-fn tells_mac_of_vip(seen: &Captured) -> bool {
+fn tells_mac_of_service(seen: &Captured) -> bool {
     match &seen.frame.content {
         Content::Arp { sender, .. } => vips().contains(&(*sender).into()),
         Content::Ip { protocol: 58, payload, .. } => {
@@ -98,7 +102,7 @@ fn a_vip_added_later_is_told_to_the_link_at_once() {
     let pen = cluster.pen();
     pen.ok("attach eth0").unwrap();
     let capture =
-        capture::frames(&cluster.lab.switch, |seen| !seen.received && tells_mac_of_vip(seen)).unwrap();
+        capture::frames(&cluster.lab.switch, |seen| !seen.received && tells_mac_of_service(seen)).unwrap();
     pen.ok("service add web 10.77.0.100:80/tcp").unwrap();
     pen.ok(&format!("service add web6 [{}]:80/tcp", vip(Family::V6, 1))).unwrap();
     let told = capture.stop();

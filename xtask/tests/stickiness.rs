@@ -17,9 +17,10 @@ fn of<'a>(all: &'a Assignments, backend: &'a str) -> impl Iterator<Item = (Kind,
     all.iter().filter(move |(_, name)| *name == backend).map(|(key, _)| *key)
 }
 
-/// Who answers clients 25 to 48, which come to every service for the first time.
-fn newcomers(cluster: &Cluster) -> io::Result<Vec<String>> {
-    let each = services().flat_map(|service| (CLIENTS + 1..=2 * CLIENTS).map(move |n| (service, n)));
+/// Who answers 24 clients that come to every service for the first time, in this wave of such.
+fn newcomers(cluster: &Cluster, wave: u8) -> io::Result<Vec<String>> {
+    let numbers = wave * CLIENTS + 1..=(wave + 1) * CLIENTS;
+    let each = services().flat_map(|service| numbers.clone().map(move |n| (service, n)));
     each.map(|((kind, family), n)| cluster.who(kind, family, n)).collect()
 }
 
@@ -64,13 +65,19 @@ fn backends_come_and_go_and_not_one_of_forty_connections_breaks() {
         cluster.for_all_services("add", "b3", "").unwrap();
         cluster.await_serving(&["b1", "b2", "b3"]).unwrap();
         assert_held(&mut connections, &format!("when b3 was added, round {round}"));
-        assert!(newcomers(&cluster).unwrap().contains(&"b3".to_owned()), "nobody new came to b3");
+        assert!(
+            newcomers(&cluster, 2 * round - 1).unwrap().contains(&"b3".to_owned()),
+            "nobody new came to b3"
+        );
         cluster.for_all_services("set", "b3", "--weight 5").unwrap();
         assert_held(&mut connections, &format!("when b3 got more weight, round {round}"));
         cluster.for_all_services("remove", "b3", "").unwrap();
         cluster.await_serving(&["b1", "b2"]).unwrap();
         assert_held(&mut connections, &format!("when b3 was removed, round {round}"));
-        assert!(!newcomers(&cluster).unwrap().contains(&"b3".to_owned()), "b3 answers though removed");
+        assert!(
+            !newcomers(&cluster, 2 * round).unwrap().contains(&"b3".to_owned()),
+            "b3 answers though removed"
+        );
     }
 }
 
@@ -85,7 +92,7 @@ fn a_draining_backend_keeps_its_clients_and_gets_no_new_ones() {
     cluster.await_serving(&["b1", "b2"]).unwrap();
     assert_eq!(cluster.assignments(CLIENTS).unwrap(), before);
     assert_held(&mut connections, "when b3 was drained");
-    assert!(!newcomers(&cluster).unwrap().contains(&"b3".to_owned()));
+    assert!(!newcomers(&cluster, 1).unwrap().contains(&"b3".to_owned()));
     // Down is not drain: its clients leave at once.
     cluster.for_all_services("set", "b3", "--state down").unwrap();
     let after = cluster.assignments(CLIENTS).unwrap();
@@ -116,7 +123,7 @@ fn when_a_server_is_killed_its_clients_and_only_they_move_and_stay_where_they_mo
     cluster.start_server("b2").unwrap();
     cluster.await_serving(&["b1", "b2", "b3"]).unwrap();
     assert_eq!(cluster.assignments(CLIENTS).unwrap(), after);
-    assert!(newcomers(&cluster).unwrap().contains(&"b2".to_owned()), "b2 is back but gets nobody new");
+    assert!(newcomers(&cluster, 1).unwrap().contains(&"b2".to_owned()), "b2 is back but gets nobody new");
 }
 
 #[test]

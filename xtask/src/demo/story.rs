@@ -11,14 +11,14 @@ use super::traffic::{Family, Ledger, Traffic};
 use crate::lab::cluster::{Cluster, Programs, service_name, services, vips};
 use crate::lab::{Error, Plan, Result, sys};
 
-const PICTURE: &str = "\
-   clients ──── asks the VIP ───▶ pen ── same packet, other MAC ──▶ b1 b2 b3
-      ▲                                                               │
-      └───────────── answers, from the VIP, directly ─────────────────┘";
+const PICTURE: &str = "
+ clients ──── asks the VIP ───▶ pen ── same packet, other MAC ──▶ b1 b2 b3
+    ▲                                                               │
+    └───────────── answers, from the VIP, directly ─────────────────┘";
 /// Clients of each family in the first act, and how many come new in each later one that has newcomers.
 const CLIENTS: u8 = 10;
 /// How many answers each client gets before the story goes on.
-const A_WHILE: u64 = 15;
+const A_WHILE: u64 = 30;
 /// How long anything may take before the demo calls it failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Size of the transfers in whose midst the controller is killed.

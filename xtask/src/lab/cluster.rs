@@ -101,7 +101,7 @@ impl Cluster {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo).args(["build", "--quiet", "--package", "pen-ctl"]).status();
         assert!(built.is_ok_and(|status| status.success()), "pen-ctl does not build");
-        let plan = Plan { prefix: "pen-test", balancers, backends, clients: 48 };
+        let plan = Plan { prefix: "pen-test", balancers, backends, clients: 120 };
         match Self::build(&plan, programs) {
             Ok(cluster) => Some(cluster),
             Err(error) => panic!("{error}"),
