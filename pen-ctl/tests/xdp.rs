@@ -6,8 +6,12 @@ mod adoption;
 mod backends;
 #[path = "xdp/interfaces.rs"]
 mod interfaces;
+#[path = "xdp/kernel.rs"]
+mod kernel;
 #[path = "xdp/model.rs"]
 mod model;
+#[path = "xdp/packets.rs"]
+mod packets;
 #[path = "xdp/pinned.rs"]
 mod pinned;
 #[path = "xdp/place.rs"]

@@ -182,6 +182,27 @@ fn what_someone_else_changed_is_seen_and_repaired() {
     assert_eq!(plane.observe().unwrap(), right);
 }
 
+#[test]
+fn what_packets_use_is_not_written_into() {
+    let Some(place) = Place::enter() else { return };
+    let mut plane = place.open().unwrap();
+    plane.set_service(key(0));
+    plane.set_backend(key(0), 11);
+    plane.set_backend(key(0), 12);
+    plane.set_table(key(0), &[11]);
+
+    let (active, before) = pinned::directory(&place);
+    plane.set_service(key(1));
+    let (flipped, after) = pinned::directory(&place);
+    assert_eq!(flipped, 1 - active);
+    assert!(after[active as usize] == before[active as usize]);
+
+    let (in_use, before) = (1, pinned::owners(&place, 0, 1));
+    plane.set_table(key(0), &[12]);
+    assert_eq!(pinned::owners(&place, 0, in_use), before);
+    assert!(pinned::owners(&place, 0, 1 - in_use).iter().all(|owner| *owner == 1));
+}
+
 /// As packets see it: the half that the directory names is whole as long as it is named.
 #[test]
 fn a_table_in_use_is_never_half_written() {
@@ -194,7 +215,7 @@ fn a_table_in_use_is_never_half_written() {
     let slots: Array<MapData, u64> = pinned::open(&place, "slots_0");
     let (flips, stop, whole) = (AtomicU64::new(1), AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let reader = scope.spawn(|| {
             while !stop.load(Ordering::SeqCst) {
                 // The writer counts after each flip: an unchanged count means at most one flip, under way.
                 let before = flips.load(Ordering::SeqCst);
@@ -210,7 +231,7 @@ fn a_table_in_use_is_never_half_written() {
             }
         });
         let mut round = 0;
-        while round < 40 || whole.load(Ordering::SeqCst) < 20 {
+        while !reader.is_finished() && (round < 40 || whole.load(Ordering::SeqCst) < 20) {
             plane.set_table(key(0), if round % 2 == 0 { &[12] } else { &[11] });
             flips.fetch_add(1, Ordering::SeqCst);
             round += 1;

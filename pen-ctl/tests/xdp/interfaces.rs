@@ -3,7 +3,8 @@
 use pen_ctl::dataplane::xdp::{OpenOptions, XdpPlane};
 use pen_ctl::dataplane::{AttachMode, DataPlane, InterfaceTarget, Mac, Operation};
 
-use crate::place::{Place, detach_by_force, ip, program_on, target};
+use crate::kernel::detach_by_force;
+use crate::place::{Place, ip, program_on, target};
 use crate::wants::Do;
 
 fn attach(name: &str, target: &InterfaceTarget) -> Operation {

@@ -12,7 +12,7 @@ use crate::place::Place;
 use crate::wants::{address, key, members, serving, settings};
 
 /// Sequences tried, and their length: as many as take some seconds.
-const SEQUENCES: u32 = 24;
+const SEQUENCES: u32 = 12;
 const LENGTH: usize = 30;
 
 fn some_settings() -> impl Strategy<Value = ServiceSettings> {

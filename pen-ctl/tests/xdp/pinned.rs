@@ -1,8 +1,10 @@
 //! The pinned maps as another process sees them.
 #![allow(clippy::unwrap_used, reason = "what a test does here must succeed")]
 
+use std::mem::offset_of;
+
 use aya::maps::{Array, HashMap, Map, MapData};
-use pen_common::abi::{SLOTS, Slot};
+use pen_common::abi::{Directory, DirectoryHalf, SLOTS, Slot};
 
 use crate::place::Place;
 
@@ -10,6 +12,15 @@ use crate::place::Place;
 pub(crate) fn open<M: TryFrom<Map, Error = aya::maps::MapError>>(place: &Place, name: &str) -> M {
     let data = MapData::from_pin(place.pins().join("maps").join(name)).unwrap();
     Map::from_map_data(data).and_then(M::try_from).unwrap()
+}
+
+/// Which half of the directory is in use, and the bytes of both.
+pub(crate) fn directory(place: &Place) -> (u32, [Vec<u8>; 2]) {
+    let map: Array<MapData, [u8; size_of::<Directory>()]> = open(place, "directory");
+    let bytes = map.get(&0, 0).unwrap();
+    let (head, halves) = bytes.split_at(offset_of!(Directory, halves));
+    let (first, second) = halves.split_at(size_of::<DirectoryHalf>());
+    (u32::from_ne_bytes(head[..4].try_into().unwrap()), [first.to_vec(), second.to_vec()])
 }
 
 /// Owners of all slots in one half of a service's tables.
@@ -20,7 +31,7 @@ pub(crate) fn owners(place: &Place, service: u16, half: u32) -> Vec<u16> {
 
 /// Owner in a slot read as a word.
 pub(crate) fn owner(word: u64) -> u16 {
-    const { assert!(std::mem::offset_of!(Slot, owner) == 0) };
+    const { assert!(offset_of!(Slot, owner) == 0) };
     word as u16
 }
 

@@ -1,9 +1,9 @@
 //! A place to test in: a network and a mount namespace of the test's own, gone with its thread.
-#![allow(unsafe_code, reason = "namespaces are entered by unshare(2), links detached by bpf(2)")]
+#![allow(unsafe_code, reason = "namespaces are entered by unshare(2)")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use pen_ctl::dataplane::xdp::{OpenError, OpenOptions, Policy, XdpPlane};
@@ -71,22 +71,6 @@ pub(crate) fn ip(arguments: &[&str]) -> String {
     let output = Command::new("ip").args(arguments).output().unwrap();
     assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// Detaches a pinned link at once, as `bpftool link detach` does; its pin stays.
-pub(crate) fn detach_by_force(pin: &Path) {
-    const OBJ_GET: libc::c_long = 7;
-    const LINK_DETACH: libc::c_long = 34;
-    let path = std::ffi::CString::new(pin.to_str().unwrap()).unwrap();
-    let mut get = [path.as_ptr() as u64, 0];
-    // SAFETY: a path and two zero words, as BPF_OBJ_GET reads them.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, OBJ_GET, get.as_mut_ptr(), 16) };
-    let mut detach = [u32::try_from(fd).unwrap()];
-    // SAFETY: the descriptor of the link, as BPF_LINK_DETACH reads it.
-    let done = unsafe { libc::syscall(libc::SYS_bpf, LINK_DETACH, detach.as_mut_ptr(), 4) };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: opened above and used by nobody else.
-    unsafe { libc::close(fd as libc::c_int) };
 }
 
 /// Id of the XDP program on an interface.
