@@ -3,8 +3,7 @@
 //! Two steps each: what is needed to tell a stranger from a VIP's packet is read first and never complains;
 //! [`Datagram`]s are checked, because by then the packet is known to be for a VIP.
 
-use crate::abi::Address;
-use crate::mac;
+use crate::abi::{Address, MAC_MASK};
 use crate::packet::Packet;
 use crate::service::{TCP, UDP};
 
@@ -122,8 +121,9 @@ pub struct Malformed;
 pub fn link<P: Packet>(packet: &P) -> Option<Link> {
     let &[a, b, c, d, e, f, g, h, i, j, k, l, m, n] = packet.bytes::<14>(0)?;
     let mut link = Link {
-        destination: mac::word([a, b, c, d, e, f]),
-        source: mac::word([g, h, i, j, k, l]),
+        // Eight bytes each, six of which count: one load rather than several.
+        destination: u64::from_le_bytes([a, b, c, d, e, f, g, h]) & MAC_MASK,
+        source: u64::from_le_bytes([g, h, i, j, k, l, m, n]) & MAC_MASK,
         ethertype: u16::from_ne_bytes([m, n]),
         vlan: 0,
         payload: 14,

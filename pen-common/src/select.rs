@@ -42,7 +42,8 @@ fn alive<'a, T: Tables>(tables: &'a T, service: &ServiceEntry, index: u16) -> Op
     }
     let backend = tables.backend(index)?;
     let word = backend.word;
-    if word & (backend_flags::RETIRED | backend_flags::IN_USE) != backend_flags::IN_USE {
+    let in_use = word & (backend_flags::RETIRED | backend_flags::IN_USE) == backend_flags::IN_USE;
+    if !in_use || backend.service != service.service {
         tables.puzzled(Puzzle::RetiredIndex { index, service: service.service });
         return None;
     }

@@ -86,9 +86,7 @@ pub fn service<'a>(
     port: u16,
     protocol: u8,
 ) -> Option<&'a ServiceEntry> {
-    if port != 0
-        && let Some(entry) = probe(half, address, port, protocol)
-    {
+    if let Some(entry) = probe(half, address, port, protocol) {
         return Some(entry);
     }
     every_port(half, vip, address, protocol)

@@ -58,7 +58,7 @@ pub trait Memory {
 /// What should not happen, does no harm, and somebody should look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Puzzle {
-    /// A slot names a backend whose index is retired or belongs to nobody.
+    /// A slot names an index that is retired, or belongs to nobody or to another service's backend.
     RetiredIndex {
         /// The index.
         index: u16,

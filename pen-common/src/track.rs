@@ -100,6 +100,9 @@ pub const fn is_fresh(seen: u32, now: u32, timeout: u32) -> bool {
 }
 
 /// The backend that a memory names, if it still counts: same generation, usable, not timed out.
+///
+/// And of this service: the kernel may give an entry to another key while a packet writes into it, and what was
+/// written must not lead clients of one service to backends of another.
 #[inline(always)]
 pub fn recall<'a, T: Tables>(
     tables: &'a T,
@@ -109,6 +112,7 @@ pub fn recall<'a, T: Tables>(
 ) -> Option<&'a Backend> {
     let backend = tables.backend(tracked.backend)?;
     let counts = backend.generation == tracked.generation
+        && backend.service == service.service
         && backend.has(backend_flags::USABLE)
         && is_fresh(tracked.seen, now, service.tracking_timeout);
     if counts { Some(backend) } else { None }

@@ -1,7 +1,7 @@
 //! The maps, each beside its accessors, and how the pipeline reaches them.
 //!
 //! Values stay where they are for as long as a program runs: arrays never move, and the LRU tables reuse an
-//! entry at worst for another key, which generations and services then tell apart.
+//! entry at worst for another key; the pipeline then finds a backend of another service, or none the worse.
 #![allow(unsafe_code, reason = "map values are reached by pointers that the kernel hands out")]
 
 use core::cell::Cell;

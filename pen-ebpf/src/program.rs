@@ -49,7 +49,7 @@ fn report(context: &XdpContext, puzzle: Puzzle) {
         return;
     }
     let Puzzle::RetiredIndex { index, service } = puzzle;
-    warn!(context, "a slot of service {} names backend {}, which is retired", service, index);
+    warn!(context, "a slot of service {} names index {}, which is none of its backends", service, index);
 }
 
 #[panic_handler]

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use aya::EbpfLoader;
 use parity::kernel::Kernel;
 use pen_common::abi::{COUNTERS, Counter, Slot, Tracked};
+use pen_common::host::frames::{self, Ethernet, kind};
 use pen_common::host::random::Random;
 use pen_common::host::sample::{self, INGRESS};
 use pen_common::host::{Frame, HostTables};
@@ -144,4 +145,27 @@ fn a_wrong_slot_does_not_go_unnoticed() {
     let mut random = Random::new(1);
     let caught = (0..1000).any(|_| both.run(&random.frame()).is_err());
     assert!(caught, "another backend in the kernel's table made no difference");
+}
+
+#[test]
+fn what_is_rare_and_puzzling_is_logged_but_a_flood_of_it_is_not() {
+    if !needs::met() {
+        return;
+    }
+    let mut both = Both::new(&Both::tables(), Both::tables());
+    let link = Ethernet { to: sample::OWN_MAC, from: sample::CLIENT_MAC, vlans: vec![] };
+    let client = "192.0.2.1".parse().unwrap();
+    for port in [sample::port::WEB, sample::port::RETIRED] {
+        let mut segment = frames::tcp(40_000, port, b"");
+        // To the first a header length that lies; the other's slots name a retired index.
+        segment[12] = if port == sample::port::WEB { 0xf0 } else { 0x50 };
+        let frame = link.frame(kind::IPV4, &frames::ipv4(client, sample::VIP4, 6, &[], 0, &segment));
+        assert_eq!(both.kernel.logged(), 0, "an empty log to start with");
+        for _ in 0..200 {
+            both.run(&frame).unwrap();
+        }
+        let logged = both.kernel.logged();
+        let cpus = aya::util::nr_cpus().unwrap();
+        assert!((1..=8 * cpus).contains(&logged), "{logged} messages for 200 frames on {cpus} CPUs");
+    }
 }

@@ -84,7 +84,7 @@ fn a_forwarded_frame_differs_only_in_its_macs() {
     let packet = frames::ipv4(CLIENT4, VIP4, UDP, &[], 0, &frames::udp(1, 9999, b""));
     assert_forwarded("every port", &own.frame(kind::IPV4, &packet), OWN_MAC, here);
     assert_forwarded("one VLAN tag", &tcp4(&link(&[5]), VIP4, port::VLAN), OWN_MAC, here);
-    assert_forwarded("a tag with priority bits", &tcp6(&link(&[0xa005]), VIP6, port::VLAN), OWN_MAC, here);
+    assert_forwarded("a tag with priority bits", &tcp6(&link(&[0xf005]), VIP6, port::VLAN), OWN_MAC, here);
     assert_forwarded("a priority tag", &tcp4(&link(&[0xa000]), VIP4, port::WEB), OWN_MAC, here);
     assert_forwarded("two VLAN tags", &tcp4(&link(&[6, 5]), VIP4, port::DOUBLE_VLAN), OWN_MAC, here);
     let other = Egress::Other(OTHER);
@@ -153,6 +153,8 @@ fn what_cannot_be_served_is_dropped_with_its_reason() {
     assert_unchanged("tagged to no VLAN", &tcp6(&link(&[5]), VIP6, port::WEB), drop(Drop::WrongVlan));
     let swapped = tcp4(&link(&[5, 6]), VIP4, port::DOUBLE_VLAN);
     assert_unchanged("tags the other way round", &swapped, drop(Drop::WrongVlan));
+    let inner = tcp4(&link(&[6, 7]), VIP4, port::DOUBLE_VLAN);
+    assert_unchanged("another inner tag", &inner, drop(Drop::WrongVlan));
     assert_unchanged("no way there", &tcp4(&own, VIP4, port::UNATTACHED), drop(Drop::NoEgress));
 }
 
@@ -177,6 +179,17 @@ fn a_dead_owner_is_replaced_by_the_previous_one() {
     let service = sample::service_index(false, port::PREVIOUS);
     let mac = sample::backend_mac(service, sample::BACKENDS);
     assert_eq!(crate::mac::bytes(world().backends[usize::from(backend)].word), mac);
+}
+
+#[test]
+fn a_slot_that_names_somebody_elses_index_is_noticed() {
+    let mut tables = world();
+    for backend in &mut tables.backends {
+        backend.service += u16::from(backend.service == sample::service_index(false, port::WEB));
+    }
+    let (verdict, _) = run(&tables, &tcp4(&link(&[]), VIP4, port::WEB));
+    assert_eq!(verdict, Verdict::Dropped(Drop::NoBackend));
+    assert!(matches!(tables.puzzles.borrow()[..], [Puzzle::RetiredIndex { service: 0, .. }]));
 }
 
 #[test]

@@ -116,6 +116,18 @@ fn the_exact_port_wins_over_every_port() {
 }
 
 #[test]
+fn a_service_has_its_port_and_protocol_and_no_other() {
+    let (mut half, ip) = (empty_half(), Ipv4Addr::new(10, 0, 0, 100));
+    build(&mut half, &[vip_entry(ip, 0), service_entry(ip, 80, TCP, 1)], &[], 1).unwrap();
+    let found = vip(&half, &ip.into()).unwrap();
+    for port in 0..=u16::MAX {
+        let service = |protocol| service(&half, found, &ip.into(), port.to_be(), protocol);
+        assert_eq!(service(TCP).is_some(), port == 80, "port {port}");
+        assert!(service(UDP).is_none(), "port {port}");
+    }
+}
+
+#[test]
 fn what_cannot_be_kept_apart_is_refused_and_changes_nothing() {
     let (mut half, ip) = (empty_half(), Ipv4Addr::new(10, 0, 0, 100));
     let before = half.clone();

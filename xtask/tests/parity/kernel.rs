@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use aya::maps::xdp::DevMapHash;
-use aya::maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, MapData, PerCpuArray};
+use aya::maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use pen_common::abi::{
@@ -100,6 +100,12 @@ impl Kernel {
             packets: sum.packets + packets,
             bytes: sum.bytes + bytes,
         })
+    }
+
+    /// Takes all messages out of the log; how many there were.
+    pub(crate) fn logged(&mut self) -> usize {
+        let mut log = RingBuf::try_from(self.ebpf.map_mut("AYA_LOGS").unwrap()).unwrap();
+        std::iter::from_fn(|| log.next().map(drop)).count()
     }
 
     /// Everything that is remembered.

@@ -101,6 +101,21 @@ fn solicitations_for_an_announced_vip_are_answered() {
 }
 
 #[test]
+fn an_answer_is_shorter_than_a_question_with_more_options() {
+    let mut data = VIP6.octets().to_vec();
+    data.extend([1, 1]);
+    data.extend(CLIENT_MAC);
+    data.extend([14, 1, 1, 2, 3, 4, 5, 6]);
+    let message = icmpv6(ASKER6, GROUP, 135, 0, [0; 4], &data);
+    assert_answered(
+        "with a MAC and a nonce",
+        &to(GROUP_MAC, &[]).frame(kind::IPV6, &ipv6(ASKER6, GROUP, ICMPV6, 255, &message)),
+        Answer::Ndp,
+        &back(CLIENT_MAC, &[]).frame(kind::IPV6, &advertisement(ASKER6, 0x60)),
+    );
+}
+
+#[test]
 fn duplicate_address_detection_is_answered_to_all_nodes() {
     let asked = solicitation(Ipv6Addr::UNSPECIFIED, GROUP, VIP6, None);
     assert_answered(

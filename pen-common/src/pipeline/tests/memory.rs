@@ -92,6 +92,18 @@ fn an_index_given_to_another_backend_is_nobodys_memory() {
 }
 
 #[test]
+fn a_memory_never_leads_to_a_backend_of_another_service() {
+    let mut tables = world();
+    let before = backend(&tables, &packet(1, 40_000, port::WEB));
+    let foreign = tables.backends.iter().position(|backend| backend.service != 0).unwrap() as u16;
+    for tracked in tables.tracked.get_mut().values_mut() {
+        tracked.backend = foreign;
+        tracked.generation = tables.backends[usize::from(foreign)].generation;
+    }
+    assert_eq!(backend(&tables, &packet(1, 40_000, port::WEB)), before);
+}
+
+#[test]
 fn clients_of_one_service_are_not_those_of_another() {
     let mut tables = world();
     backend(&tables, &packet(1, 40_000, port::WEB));
