@@ -2,6 +2,7 @@
 
 use tokio::net::UnixListener;
 
+mod message;
 pub mod peer;
 pub mod routes;
 pub mod socket;

@@ -4,9 +4,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+use std::io::Read;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use pen_ctl::api::document::{InterfaceState, StatusDocument};
 use pen_ctl::dataplane::xdp::{Pinned, inspect};
@@ -330,6 +333,85 @@ fn a_missing_bpf_file_system_is_named_with_the_command_that_mounts_it() {
     pen.refused(&["run"], &["no BPF file system", "mount -t bpf"]);
     pen.refused(&["attach", INTERFACE], &["no BPF file system", "mount -t bpf"]);
     assert_eq!(machine.program(), None);
+}
+
+#[test]
+fn systemd_hears_when_packets_would_flow_and_sigterm_leaves_them_flowing() {
+    if !needs_met() {
+        return;
+    }
+    let machine = Machine::new();
+    let pen = machine.pen("one");
+    let file = machine.write("pen.toml", "interfaces = [\"veth0\"]\n");
+    let notified = machine.dir.path().join("notify");
+    let systemd = UnixDatagram::bind(&notified).unwrap();
+    systemd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let hear = || {
+        let mut message = [0; 256];
+        let length = systemd.recv(&mut message).expect("a notification");
+        String::from_utf8_lossy(&message[..length]).trim().to_owned()
+    };
+    let mut child = pen
+        .command(&["run", "-c", &file])
+        .env("NOTIFY_SOCKET", &notified)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert_eq!(hear(), "READY=1");
+    let program = machine.program();
+    assert!(program.is_some(), "ready, but nothing is attached");
+
+    sh("kill", &["-TERM", &child.id().to_string()]);
+    assert_eq!(hear(), "STOPPING=1");
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(log.contains("health frozen"), "{log}");
+    assert_eq!(machine.program(), program);
+    assert!(!pen.socket.exists());
+}
+
+#[test]
+fn a_file_is_applied_when_it_differs_and_on_sighup_and_else_the_state_stands() {
+    if !needs_met() {
+        return;
+    }
+    let machine = Machine::new();
+    let pen = machine.pen("one");
+    let service = |name: &str| format!("[[service]]\nname = \"{name}\"\nvip = \"10.77.0.100:80/tcp\"\n");
+    let file = machine.write("pen.toml", &service("first"));
+    let names = || pen.status().services.iter().map(|service| service.name.clone()).collect::<Vec<_>>();
+    start(&pen, &["-c", &file]);
+    pen.ok(&["service", "add", "more", "10.77.0.101:80/tcp"]);
+    pen.ok(&["stop"]);
+
+    // Unchanged: what was done at run time stands.
+    start(&pen, &["-c", &file]);
+    assert_eq!(names(), ["first", "more"]);
+    assert!(!pen.status().controller.file_differs);
+
+    // Changed under a running controller: nothing happens before SIGHUP, and a wrong one changes nothing then.
+    machine.write("pen.toml", "[[service]]\nnmae = 1\n");
+    let pid = pen.status().controller.pid.to_string();
+    sh("kill", &["-HUP", &pid]);
+    while !pen.log().contains("nmae") {
+        std::thread::yield_now();
+    }
+    machine.write("pen.toml", &service("second"));
+    assert!(pen.status().controller.file_differs);
+    assert_eq!(names(), ["first", "more"]);
+    sh("kill", &["-HUP", &pid]);
+    while names() != ["second"] {
+        std::thread::yield_now();
+    }
+    pen.ok(&["service", "add", "more", "10.77.0.101:80/tcp"]);
+    pen.ok(&["stop"]);
+
+    // Changed meanwhile: applied at the start.
+    machine.write("pen.toml", &service("third"));
+    start(&pen, &["-c", &file]);
+    assert_eq!(names(), ["third"]);
+    pen.ok(&["stop"]);
 }
 
 /// Attached, with a controller in the background.

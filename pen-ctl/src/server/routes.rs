@@ -13,33 +13,20 @@
 //! | `reload` | | apply the file again | | | |
 //! | `stop` | | end; `{"detach": true}` detaches first | | | |
 
-use std::net::IpAddr;
-
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{
-    ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request as HttpRequest, State,
-};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::request::Parts;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::LONGEST_BODY;
-use super::peer::Peer;
-use crate::api::{ApiError, ErrorCode, ErrorDocument, Interfaces, Reply, Request, decode};
+use super::message::{Answer, Body, Document, Failure, Name, Optional, Which, Writer, not_found};
+use crate::api::{ApiError, Interfaces, Reply, Request};
 use crate::controller::ControllerHandle;
 use crate::dataplane::AttachMode;
 use crate::state::desired::InterfaceSpec;
 use crate::state::spec::{BackendSpec, ServiceSpec};
-use crate::state::text::backend_address;
 
-/// What every handler answers: a document, or an error.
-type Answer = Result<Document, Failure>;
 type Controller = State<ControllerHandle>;
 
 /// The API's routes.
@@ -229,151 +216,4 @@ async fn wrong_method(method: Method, uri: Uri) -> Failure {
 
 async fn ask(controller: &ControllerHandle, request: Request) -> Answer {
     Document::of(&controller.request(request).await?)
-}
-
-fn not_found(message: String) -> ApiError {
-    ApiError::new(ErrorCode::NotFound, message, "")
-}
-
-/// A document on its way out.
-#[derive(Debug)]
-struct Document {
-    status: StatusCode,
-    text: String,
-}
-
-impl Document {
-    fn of<T: Serialize>(document: &T) -> Answer {
-        match serde_json::to_string(document) {
-            Ok(text) => Ok(Self { status: StatusCode::OK, text }),
-            Err(error) => {
-                Err(ApiError::new(ErrorCode::Internal, format!("write the answer: {error}"), "").into())
-            }
-        }
-    }
-
-    fn created(mut self) -> Self {
-        self.status = StatusCode::CREATED;
-        self
-    }
-}
-
-impl IntoResponse for Document {
-    fn into_response(self) -> Response {
-        (self.status, [(CONTENT_TYPE, "application/json")], self.text).into_response()
-    }
-}
-
-/// An error on its way out.
-#[derive(Debug)]
-struct Failure {
-    status: StatusCode,
-    error: ApiError,
-}
-
-impl From<ApiError> for Failure {
-    fn from(error: ApiError) -> Self {
-        let status =
-            StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, error }
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let document = ErrorDocument { error: self.error };
-        // Strings and no maps: cannot fail.
-        let text = serde_json::to_string(&document).unwrap_or_default();
-        (self.status, [(CONTENT_TYPE, "application/json")], text).into_response()
-    }
-}
-
-/// Proof that the peer may change things.
-struct Writer;
-
-impl<S: Send + Sync> FromRequestParts<S> for Writer {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let ConnectInfo(peer) = ConnectInfo::<Peer>::from_request_parts(parts, state)
-            .await
-            .unwrap_or(ConnectInfo(Peer { uid: None }));
-        peer.may_write()?;
-        Ok(Self)
-    }
-}
-
-/// A name in the path.
-struct Name(String);
-
-impl<S: Send + Sync> FromRequestParts<S> for Name {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let Path(name) = Path::<String>::from_request_parts(parts, state).await.map_err(bad_path)?;
-        Ok(Self(name))
-    }
-}
-
-/// A backend of a service in the path.
-struct Which {
-    service: String,
-    address: IpAddr,
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Which {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
-        let Path((service, address)) = path.map_err(bad_path)?;
-        Ok(Self { service, address: backend_address(&address).map_err(ApiError::from)? })
-    }
-}
-
-fn bad_path(rejection: PathRejection) -> Failure {
-    ApiError::invalid(format!("the path cannot be read: {}", rejection.body_text()), "").into()
-}
-
-/// A JSON body.
-struct Body<T>(T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = Failure;
-
-    async fn from_request(request: HttpRequest, state: &S) -> Result<Self, Failure> {
-        let bytes = Bytes::from_request(request, state).await.map_err(bad_body)?;
-        Ok(Self(object(&bytes)?))
-    }
-}
-
-/// A JSON body that may be left out.
-struct Optional<T>(T);
-
-impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for Optional<T> {
-    type Rejection = Failure;
-
-    async fn from_request(request: HttpRequest, state: &S) -> Result<Self, Failure> {
-        let bytes = Bytes::from_request(request, state).await.map_err(bad_body)?;
-        if bytes.is_empty() {
-            return Ok(Self(T::default()));
-        }
-        Ok(Self(object(&bytes)?))
-    }
-}
-
-/// Reads a JSON object; an array would be taken for the object's values in order.
-fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    match bytes.trim_ascii_start().first() {
-        Some(b'[') => Err(ApiError::invalid("the body is a JSON array", "send a JSON object")),
-        _ => decode(bytes),
-    }
-}
-
-fn bad_body(rejection: BytesRejection) -> Failure {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let error = ApiError::invalid(format!("the body is longer than {LONGEST_BODY} bytes"), "send less");
-        return Failure { status: StatusCode::PAYLOAD_TOO_LARGE, error };
-    }
-    ApiError::invalid(format!("the body cannot be read: {}", rejection.body_text()), "").into()
 }
