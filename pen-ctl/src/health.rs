@@ -103,7 +103,13 @@ impl Checker {
             match outcome {
                 Outcome::Success(time) => {
                     let detail = format!("connected in {:.1} ms", time.as_secs_f64() * 1000.0);
-                    self.tell(judge.judge(true), "connected", detail).await;
+                    match judge.judge(true) {
+                        HealthStatus::Up => self.tell(HealthStatus::Up, "connected", detail).await,
+                        // Down until `rise` successes in a row: else the reason would contradict itself.
+                        status => {
+                            self.tell(status, "rising", format!("{detail}, not often enough yet")).await
+                        }
+                    }
                 }
                 Outcome::Failure(why) => self.tell(judge.judge(false), &why.clone(), why).await,
                 Outcome::Unable(why) => {
