@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -28,8 +29,9 @@ pub fn start(format: LogFormat, verbose: u8) {
     let journald = journald_reads_stderr();
     let colour = !journald && std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let subscriber = subscriber(format, verbose, journald, colour, std::io::stderr);
-    // A second call (tests in one process) must not end the controller.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    // Messages of the `log` crate (the XDP program's come that way) are taken in too. A second call (tests in one
+    // process) must not end the controller.
+    let _ = subscriber.try_init();
 }
 
 /// Puts together what turns events into lines.
