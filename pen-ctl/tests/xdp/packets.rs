@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use pen_ctl::dataplane::xdp::XdpPlane;
 use pen_ctl::dataplane::{BackendTarget, DataPlane, InterfaceTarget, Mac, Operation};
@@ -105,6 +106,36 @@ fn a_packet_is_sent_to_the_backend_and_counted() {
     assert_eq!(counted.passed["no_service"].packets, 1);
     assert_eq!(counted.dropped["loop"].packets, 1);
     assert_eq!(plane.tracking().unwrap().v4.used, 1);
+}
+
+#[test]
+fn what_puzzles_the_program_reaches_the_log() {
+    let Some(place) = Place::enter() else { return };
+    let lines = Lines::default();
+    let writer = lines.clone();
+    tracing_subscriber::fmt().with_writer(move || writer.clone()).init();
+    let (mut plane, interface) = sharing(&place, &[11]);
+    let wire = Wire::new(&place, &interface);
+    let mut cut_short = wire.syn(1);
+    cut_short.truncate(40);
+    assert_eq!(wire.send(&cut_short).0, XDP_DROP);
+    plane.drain_log();
+    let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(said.contains("WARN") && said.contains("malformed frame of 40 bytes"), "{said}");
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Opening is refused in clear words, and then nothing has changed.
+#![allow(clippy::unwrap_used, reason = "what a test does here must succeed")]
 
 use pen_common::abi::ABI_VERSION;
 use pen_ctl::dataplane::DataPlane;
 use pen_ctl::dataplane::xdp::{OpenError, OpenOptions, Pinned, XdpPlane, inspect};
+
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::pinned;
 use crate::place::{Place, program_on};
@@ -77,16 +80,48 @@ fn without_a_bpf_file_system_the_mount_command_is_given() {
 #[test]
 fn without_privileges_the_missing_ones_are_named() {
     let Some(place) = Place::enter() else { return };
-    // Capabilities belong to the thread: dropping them here does not touch other tests.
-    rustix::thread::set_capabilities(
-        None,
-        rustix::thread::CapabilitySets {
-            effective: rustix::thread::CapabilitySet::NET_ADMIN,
-            permitted: rustix::thread::CapabilitySet::NET_ADMIN,
-            inheritable: rustix::thread::CapabilitySet::empty(),
-        },
-    )
-    .unwrap();
+    keep_only(CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON);
     let refused = place.open().err().unwrap();
     assert!(matches!(&refused, OpenError::NoPrivilege { missing } if missing == &["CAP_BPF"]), "{refused}");
+}
+
+#[test]
+fn three_capabilities_are_enough() {
+    let Some(place) = Place::enter() else { return };
+    let target = place.interface("a0", "a1");
+    keep_only(CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON);
+    let mut plane = place.open().unwrap();
+    plane.set_service(key(0));
+    plane.set_backend(key(0), 11);
+    plane.set_table(key(0), &[11]);
+    plane.attach("a0", &target);
+    let before = plane.observe().unwrap();
+    drop(plane);
+    let mut plane = place.open().unwrap();
+    assert_eq!(plane.observe().unwrap().interfaces.len(), before.interfaces.len());
+    plane.remove_service(key(0));
+    plane.detach("a0");
+    assert!(plane.observe().unwrap().services.is_empty());
+}
+
+#[test]
+fn a_program_that_needs_another_capability_says_which() {
+    let Some(place) = Place::enter() else { return };
+    keep_only(CapabilitySet::BPF | CapabilitySet::NET_ADMIN);
+    match place.open() {
+        Ok(_) => println!("CAP_PERFMON is not needed here"),
+        Err(refused) => {
+            assert!(
+                matches!(&refused, OpenError::NoPrivilege { missing } if missing == &["CAP_PERFMON"]),
+                "{refused}"
+            );
+            assert_eq!(inspect(&place.pins()).unwrap(), Pinned::Nothing, "what was begun is undone");
+        }
+    }
+}
+
+/// Capabilities belong to the thread: dropping them here does not touch other tests.
+fn keep_only(kept: CapabilitySet) {
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    set_capabilities(None, sets).unwrap();
 }

@@ -73,9 +73,12 @@ impl XdpPlane {
             self.write_directory().map_err(|error| failure(what(), error))?;
             return done;
         }
-        // Redirecting to it is refused where the driver cannot; then packets leave by their own interface only.
         if let Err(error) = self.maps.egress.insert(target.ifindex, target.ifindex, None, 0) {
-            tracing::debug!(interface = name, "no redirection to this interface: {}", chain(&error));
+            tracing::warn!(
+                interface = name,
+                "packets that came in by other interfaces cannot leave by this one: {}",
+                chain(&error)
+            );
         }
         Ok(())
     }

@@ -40,7 +40,7 @@ pub enum Pinned {
 /// Looks whose the pins in `dir` are; changes nothing. A directory that does not exist holds none.
 pub fn inspect(dir: &Path) -> Result<Pinned, OpenError> {
     let pins = Pins::new(dir);
-    if !dir.exists() {
+    if !exists(dir)? {
         return Ok(Pinned::Nothing);
     }
     pins.check_file_system()?;
@@ -59,7 +59,7 @@ pub fn inspect(dir: &Path) -> Result<Pinned, OpenError> {
 pub fn discard(dir: &Path) -> Result<(), OpenError> {
     detach_pinned(dir, None)?;
     let pins = Pins::new(dir);
-    if !dir.exists() {
+    if !exists(dir)? {
         return Ok(());
     }
     pins.check_file_system()?;
@@ -77,7 +77,7 @@ pub fn discard(dir: &Path) -> Result<(), OpenError> {
 /// Detaches from the named interfaces, or from all of them, by the pins alone; returns those that were attached.
 pub fn detach_pinned(dir: &Path, names: Option<&[String]>) -> Result<Vec<String>, OpenError> {
     let pins = Pins::new(dir);
-    if !dir.exists() {
+    if !exists(dir)? {
         return Ok(Vec::new());
     }
     pins.check_file_system()?;
@@ -186,7 +186,7 @@ impl Pins {
     /// The instance record, if one is pinned.
     fn read_instance(&self) -> Result<Option<Instance>, OpenError> {
         let path = self.instance();
-        if !path.exists() {
+        if !exists(&path)? {
             return Ok(None);
         }
         let failed = |error: &(dyn std::error::Error + 'static)| {
@@ -220,6 +220,11 @@ impl Pins {
         found.sort();
         Ok(found)
     }
+}
+
+/// Whether a directory is there; not being allowed to know is an error.
+fn exists(dir: &Path) -> Result<bool, OpenError> {
+    dir.try_exists().map_err(|error| OpenError::from_io(format!("look into {}", dir.display()), &error))
 }
 
 /// Removes a pin; one that is not there is fine.
