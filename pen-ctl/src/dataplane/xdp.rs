@@ -64,6 +64,7 @@ pub struct XdpPlane {
     guard: LoopGuard,
     /// Something was flipped or retired since the last grace period.
     unsettled: bool,
+    /// How full the tracking tables are, and until when that need not be counted again.
     tracking: Option<(Instant, TrackingUse)>,
     /// Hands what the program logged to the log.
     log: Option<Box<dyn FnMut() + Send>>,

@@ -1,6 +1,6 @@
 //! What became of packets, and how full the tracking tables are.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pen_common::abi::{COUNTER_BACKENDS, Counter};
 use pen_common::verdict::{Kind, reasons};
@@ -10,8 +10,9 @@ use super::maps::count;
 use super::{XdpPlane, failure};
 use crate::dataplane::{Counters, DataPlaneError, TrackingUse, Traffic};
 
-/// Counting a million entries takes a good part of a second: not on every question.
-const TRACKING_AGE: Duration = Duration::from_secs(5);
+/// A count is good for this many times as long as it took, so that counting never takes more than a small share of
+/// the controller's time: a million entries are counted every now and then, a few at every question.
+const SHARE_OF_TIME: u32 = 20;
 
 impl XdpPlane {
     /// All counters, summed over CPUs.
@@ -42,18 +43,19 @@ impl XdpPlane {
         Ok(counters)
     }
 
-    /// How full the tracking tables are, at most some seconds ago.
+    /// How full the tracking tables are, or were a moment ago.
     pub(super) fn read_tracking(&mut self) -> Result<TrackingUse, DataPlaneError> {
-        if let Some((when, tracking)) = self.tracking
-            && when.elapsed() < TRACKING_AGE
+        if let Some((good_until, tracking)) = self.tracking
+            && Instant::now() < good_until
         {
             return Ok(tracking);
         }
+        let start = Instant::now();
         let failed = |why| failure("count the tracking tables", why);
         let v4 = count(&self.maps.track_v4).map_err(failed)?;
         let v6 = count(&self.maps.track_v6).map_err(failed)?;
         let tracking = TrackingUse { v4, v6 };
-        self.tracking = Some((Instant::now(), tracking));
+        self.tracking = Some((Instant::now() + start.elapsed() * SHARE_OF_TIME, tracking));
         Ok(tracking)
     }
 
