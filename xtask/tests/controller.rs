@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use pen_ctl::api::document::StatusDocument;
+use rustix::process::{Pid, Signal, kill_process};
 use xtask::lab::address::{Family, client};
 use xtask::lab::capture;
 use xtask::lab::cluster::{CLIENT_PATIENCE, Cluster, Kind, ask, target, vips};
+use xtask::lab::controller::Controller;
 use xtask::lab::{await_that, dns};
 
 const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
@@ -70,6 +72,51 @@ fn assert_remembers(before: &StatusDocument, after: &StatusDocument) {
             assert!(after.packets >= before.packets);
         }
     }
+}
+
+#[test]
+fn a_change_that_was_answered_ok_survives_kills_in_the_midst_of_changes() {
+    let Some(mut cluster) = Cluster::for_test(XTASK, 1, 3) else { return };
+    cluster.configure(0, &["b1", "b2", "b3"]).unwrap();
+    let held = cluster.assignments(CLIENTS).unwrap();
+    let mut told = 1;
+    for round in 0..6 {
+        let (pen, pid) = (cluster.pen(), cluster.pen().status().unwrap().controller.pid);
+        // Changes one after the other, until the controller is gone: after 0 changes, 1, 2 …
+        told = std::thread::scope(|scope| {
+            let changes = scope.spawn(move || {
+                let refused = (told + 1..).find(|weight| {
+                    let line = format!("backend set web 10.77.1.3 --weight {weight}");
+                    pen.cli(&line).unwrap().code != Some(0)
+                });
+                refused.unwrap() - 1
+            });
+            await_weight(pen, told + round);
+            kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
+            changes.join().unwrap()
+        });
+        cluster.pen_mut().kill();
+        cluster.pen_mut().start("").unwrap();
+        let kept = weight_of_b3(&cluster.pen().status().unwrap());
+        // The change under way when it died may have been kept, though nobody could be told.
+        assert!(kept == told || kept == told + 1, "weight {told} was answered ok, {kept} was kept");
+        told = kept;
+        assert_eq!(cluster.assignments(CLIENTS).unwrap(), held);
+    }
+}
+
+/// Waits until the weight of b3 is at least this, or nobody answers any more.
+fn await_weight(pen: &Controller, weight: u32) {
+    while pen.status().is_ok_and(|status| weight_of_b3(&status) < weight) {}
+}
+
+fn weight_of_b3(status: &StatusDocument) -> u32 {
+    let web = status.services.iter().find(|service| service.name == "web");
+    let backends = web.map(|web| web.backends.as_slice()).unwrap_or_default();
+    backends
+        .iter()
+        .find(|backend| backend.address.to_string() == "10.77.1.3")
+        .map_or(0, |b3| b3.weight.into())
 }
 
 #[test]
