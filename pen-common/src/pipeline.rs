@@ -111,7 +111,7 @@ fn ipv6<P: Packet, T: Tables>(packet: &mut P, here: &Here<'_, T>) -> Verdict {
         && announced(here, &target)
     {
         let mac = here.interface.master_mac;
-        return match rewrite::advertise(packet, &header, &target, here.link.source, mac) {
+        return match rewrite::advertise(packet, &header, here.link.source, mac) {
             Ok(()) => Verdict::Answered(Answer::Ndp),
             Err(rewrite::TooShort) => Verdict::Passed(Pass::NotForUsProtocol),
         };

@@ -5,7 +5,7 @@
 use crate::abi::{Address, MAC_MASK};
 use crate::mac;
 use crate::packet::Packet;
-use crate::parse::{IPV4_HEADER, IPV6_HEADER, IpHeader};
+use crate::parse::{ICMPV6, IPV4_HEADER, IPV6_HEADER, IpHeader};
 
 /// TTL and hop limit of answers (RFC 1700's default).
 const HOPS: u8 = 64;
@@ -70,53 +70,40 @@ pub fn echo_v6<P: Packet>(packet: &mut P, at: usize) -> Result<(), TooShort> {
     swap_macs(packet)
 }
 
-/// Turns a neighbor solicitation into the advertisement that `mac` has `target` (RFC 4861, 7.2.4).
+/// Turns a neighbor solicitation into the advertisement that `mac` has the address asked for (RFC 4861, 7.2.4).
 ///
 /// To the asker, or to all nodes when it does not have its address yet (duplicate address detection). What
 /// followed the solicitation's fixed part gives way to the one option of an advertisement.
 #[inline(always)]
-pub fn advertise<P: Packet>(
-    packet: &mut P,
-    header: &IpHeader,
-    target: &Address,
-    asker: u64,
-    mac: u64,
-) -> Result<(), TooShort> {
+pub fn advertise<P: Packet>(packet: &mut P, header: &IpHeader, asker: u64, mac: u64) -> Result<(), TooShort> {
     const SOLICITED: u8 = 0x40;
     const OVERRIDE: u8 = 0x20;
     const ALL_NODES: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
-    let (to, to_mac, flags) = if header.source == Address::default() {
-        (Address::from(ALL_NODES), mac::word(ALL_NODES_MAC), OVERRIDE)
-    } else {
-        (header.source, asker, SOLICITED | OVERRIDE)
-    };
-    let length = header.at + IPV6_HEADER + ADVERTISEMENT;
+    let detects_duplicates = header.source == Address::default();
+    let message = header.at + IPV6_HEADER;
+    let length = message + ADVERTISEMENT;
     if packet.len() != length && !packet.resize(length) {
         return Err(TooShort);
     }
     let fixed = packet.bytes_mut::<8>(header.at).ok_or(TooShort)?;
     [fixed[4], fixed[5]] = (ADVERTISEMENT as u16).to_be_bytes();
     fixed[7] = 255;
-    *packet.bytes_mut::<16>(header.at + 8).ok_or(TooShort)? = target.octets();
-    *packet.bytes_mut::<16>(header.at + 24).ok_or(TooShort)? = to.octets();
-
+    // From place to place in the frame: nothing is held for long, and the kernel's stack is small.
+    let asker_address = *packet.bytes::<16>(header.at + 8).ok_or(TooShort)?;
+    let to = if detects_duplicates { ALL_NODES } else { asker_address };
+    *packet.bytes_mut::<16>(header.at + 24).ok_or(TooShort)? = to;
+    let target = *packet.bytes::<16>(message + 8).ok_or(TooShort)?;
+    *packet.bytes_mut::<16>(header.at + 8).ok_or(TooShort)? = target;
+    let flags = if detects_duplicates { OVERRIDE } else { SOLICITED | OVERRIDE };
+    *packet.bytes_mut::<8>(message).ok_or(TooShort)? = [136, 0, 0, 0, flags, 0, 0, 0];
     let [a, b, c, d, e, f] = mac::bytes(mac);
-    let option = [2, 1, a, b, c, d, e, f];
-    let sum = Sum::default()
-        .address(target)
-        .address(&to)
-        .word(u32::from_ne_bytes([0, 0, 0, ADVERTISEMENT as u8]))
-        .word(u32::from_ne_bytes([0, 0, 0, crate::parse::ICMPV6]))
-        .word(u32::from_ne_bytes([136, 0, 0, 0]))
-        .word(u32::from_ne_bytes([flags, 0, 0, 0]))
-        .address(target)
-        .bytes8(&option);
-    let [x, y] = (!sum.folded()).to_ne_bytes();
-    let at = header.at + IPV6_HEADER;
-    *packet.bytes_mut::<8>(at).ok_or(TooShort)? = [136, 0, x, y, flags, 0, 0, 0];
-    *packet.bytes_mut::<16>(at + 8).ok_or(TooShort)? = target.octets();
-    *packet.bytes_mut::<8>(at + 24).ok_or(TooShort)? = option;
+    *packet.bytes_mut::<8>(message + 24).ok_or(TooShort)? = [2, 1, a, b, c, d, e, f];
+
+    let covered = packet.bytes::<{ 32 + ADVERTISEMENT }>(header.at + 8).ok_or(TooShort)?;
+    let sum = Sum::pseudo_header(ADVERTISEMENT).bytes(covered);
+    *packet.bytes_mut::<2>(message + 2).ok_or(TooShort)? = (!sum.folded()).to_ne_bytes();
+    let to_mac = if detects_duplicates { mac::word(ALL_NODES_MAC) } else { asker };
     macs(packet, to_mac, mac)
 }
 
@@ -165,18 +152,18 @@ impl Sum {
         Self(self.0 + word as u64)
     }
 
-    /// Adds eight bytes.
+    /// Adds bytes, a multiple of four of them.
     #[inline(always)]
-    pub(crate) const fn bytes8(self, bytes: &[u8; 8]) -> Self {
-        let [a, b, c, d, e, f, g, h] = *bytes;
-        self.word(u32::from_ne_bytes([a, b, c, d])).word(u32::from_ne_bytes([e, f, g, h]))
+    pub(crate) fn bytes<const N: usize>(self, bytes: &[u8; N]) -> Self {
+        const { assert!(N.is_multiple_of(4)) };
+        let (words, _) = bytes.as_chunks::<4>();
+        words.iter().fold(self, |sum, word| sum.word(u32::from_ne_bytes(*word)))
     }
 
-    /// Adds an address.
+    /// The sum of an ICMPv6 message's pseudo-header without its addresses (RFC 8200, 8.1).
     #[inline(always)]
-    pub(crate) const fn address(self, address: &Address) -> Self {
-        let [a, b, c, d] = address.words;
-        self.word(a).word(b).word(c).word(d)
+    pub(crate) const fn pseudo_header(length: usize) -> Self {
+        Self(0).word((length as u32).to_be()).word(u32::from_ne_bytes([0, 0, 0, ICMPV6]))
     }
 
     /// The sum as 16 bits.
@@ -225,8 +212,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sums_fold_as_the_plain_one_does(bytes: [u8; 16], more: [u8; 8]) {
-            let sum = Sum::default().address(&Address::from(bytes)).bytes8(&more).folded();
+        fn sums_fold_as_the_plain_one_does(bytes: [u8; 32], more: [u8; 8]) {
+            let sum = Sum::default().bytes(&bytes).bytes(&more).folded();
             let all: Vec<u8> = bytes.into_iter().chain(more).collect();
             prop_assert_eq!((!sum).to_ne_bytes(), checksum(&all).to_be_bytes());
         }

@@ -2,7 +2,7 @@
 
 use crate::abi::Address;
 use crate::packet::Packet;
-use crate::parse::{ICMPV6, IPV6_HEADER, IpHeader};
+use crate::parse::{IPV6_HEADER, IpHeader};
 use crate::rewrite::Sum;
 
 /// Length of a solicitation without options.
@@ -33,13 +33,8 @@ pub fn target<P: Packet>(packet: &P, header: &IpHeader) -> Option<Address> {
         return None;
     }
     let unspecified = header.source == Address::default();
-    let mut sum = Sum::default()
-        .address(&header.source)
-        .address(&header.destination)
-        .word((length as u32).to_be())
-        .word(u32::from_ne_bytes([0, 0, 0, ICMPV6]))
-        .bytes8(fixed)
-        .address(&target);
+    let addresses = packet.bytes::<32>(header.at + 8)?;
+    let mut sum = Sum::pseudo_header(length).bytes(addresses).bytes(packet.bytes::<FIXED>(at)?);
     for number in 0..OPTIONS {
         if number == options {
             break;
@@ -49,7 +44,7 @@ pub fn target<P: Packet>(packet: &P, header: &IpHeader) -> Option<Address> {
         if option[1] != 1 || (option[0] == 1 && unspecified) {
             return None;
         }
-        sum = sum.bytes8(option);
+        sum = sum.bytes(option);
     }
     let to_group = is_solicited_node(&header.destination);
     (sum.folded() == 0xffff && (to_group || !unspecified)).then_some(target)
