@@ -12,8 +12,8 @@ use super::controller::Controller;
 use super::server::ServerProcess;
 use super::{Error, Lab, Plan, Result, dns, http, needs};
 
-/// How backends are checked in labs: failures show within half a second.
-pub const HEALTH: &str = "tcp,interval=100ms,timeout=100ms,rise=2,fall=2";
+/// How backends are checked in labs: a dead server shows within half a second, a silent one within a second or two.
+pub const HEALTH: &str = "tcp,interval=200ms,timeout=500ms,rise=2,fall=2";
 /// How long a client waits for anything.
 pub const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 
