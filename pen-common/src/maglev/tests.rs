@@ -94,16 +94,3 @@ fn another_seed_makes_another_table() {
     let same = table(1, &members).iter().zip(&table(2, &members)).filter(|(a, b)| a == b).count();
     assert!((28_000..38_000).contains(&same), "{same}");
 }
-
-#[test]
-#[ignore = "prints how long a table takes; run it with --release"]
-fn time_to_build() {
-    for count in [2, 100, 1000] {
-        for weights in [1u16, 1000] {
-            let members: Vec<_> = (0..count).map(|n| member(n, 1 + (n as u16 * 37) % weights)).collect();
-            let start = std::time::Instant::now();
-            std::hint::black_box(table(1, &members));
-            println!("{count} members, weights to {weights}: {:?}", start.elapsed());
-        }
-    }
-}

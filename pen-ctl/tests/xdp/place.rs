@@ -32,6 +32,8 @@ impl Place {
         }
         // SAFETY: a thread of a test shares no descriptor table or memory by these flags.
         unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }.unwrap();
+        // The interfaces' own chatter (router solicitations, group reports) would be counted with the tests' frames.
+        fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").unwrap();
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
         let dir = tempfile::tempdir().unwrap();
         mount("none", dir.path(), "bpf", MountFlags::empty(), None).unwrap();
