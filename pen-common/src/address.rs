@@ -20,6 +20,22 @@ impl Address {
         self.words[0] == 0 && self.words[1] == 0 && self.words[2] == MAPPED
     }
 
+    /// Whether a single host may have this IPv4 address, so that there is somebody to answer: no group, broadcast,
+    /// loopback or unspecified address (RFC 1122, 3.2.1.3).
+    #[inline(always)]
+    pub const fn is_v4_host(&self) -> bool {
+        let [first, ..] = self.words[3].to_ne_bytes();
+        first != 0 && first != 127 && first >> 4 != 0xe && self.words[3] != u32::MAX
+    }
+
+    /// The same of an IPv6 address: no group (RFC 4291, 2.7), and none of `::/64`, where the unspecified and the
+    /// loopback address are and those that mean IPv4 ones (2.5.2 to 2.5.5).
+    #[inline(always)]
+    pub const fn is_v6_host(&self) -> bool {
+        let [first, ..] = self.words[0].to_ne_bytes();
+        first != 0xff && self.words[0] | self.words[1] != 0
+    }
+
     /// The 16 bytes, an IPv4 address mapped.
     pub const fn octets(&self) -> [u8; 16] {
         let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = [

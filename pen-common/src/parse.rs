@@ -30,6 +30,12 @@ pub const IPV4_HEADER: usize = 20;
 /// Length of an IPv6 header.
 pub const IPV6_HEADER: usize = 40;
 
+/// The extension headers of IPv6 that are followed (RFC 8200, 4.3 to 4.6).
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+
 /// Extension headers followed at most; packets with more are of no protocol that pen knows.
 const EXTENSIONS: usize = 6;
 
@@ -204,10 +210,6 @@ pub fn ipv4_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagra
 /// Checks an IPv6 packet and follows its extension headers (RFC 8200, 4).
 #[inline(always)]
 pub fn ipv6_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagram, Malformed> {
-    const HOP_BY_HOP: u8 = 0;
-    const ROUTING: u8 = 43;
-    const FRAGMENT: u8 = 44;
-    const DESTINATION: u8 = 60;
     let start = header.at + IPV6_HEADER;
     let end = start + usize::from(header.length);
     if header.first >> 4 != 6 || end > packet.len() {
@@ -244,6 +246,12 @@ pub fn ipv6_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagra
         }
     }
     Ok(datagram)
+}
+
+/// Whether a protocol number is that of an extension header, behind which another protocol follows.
+#[inline(always)]
+pub const fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION)
 }
 
 /// Reads and checks the TCP or UDP header of a datagram that is whole or a first fragment.

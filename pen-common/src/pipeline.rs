@@ -86,9 +86,8 @@ fn ipv4<P: Packet, T: Tables>(packet: &mut P, here: &Here<'_, T>) -> Verdict {
     };
     match datagram.protocol {
         TCP | UDP => serve::<TrackKeyV4, _, _>(packet, here, vip, &header, &datagram),
-        _ if datagram.part == Part::Later => Verdict::Dropped(Drop::FragmentWithoutFirst),
-        parse::ICMP => match parse::icmp(packet, &datagram) {
-            Ok([8, 0]) if datagram.part == Part::Whole && !datagram.extended => {
+        parse::ICMP if datagram.part != Part::Later => match parse::icmp(packet, &datagram) {
+            Ok([8, 0]) if is_plain(&datagram) && header.source.is_v4_host() => {
                 answered(rewrite::echo_v4(packet, header.at), Answer::IcmpEcho)
             }
             Ok(_) => Verdict::Passed(Pass::NotForUsProtocol),
@@ -131,9 +130,11 @@ fn ipv6<P: Packet, T: Tables>(packet: &mut P, here: &Here<'_, T>) -> Verdict {
     };
     match datagram.protocol {
         TCP | UDP => serve::<TrackKeyV6, _, _>(packet, here, vip, &header, &datagram),
-        _ if datagram.part == Part::Later => Verdict::Dropped(Drop::FragmentWithoutFirst),
-        parse::ICMPV6 => match parse::icmp(packet, &datagram) {
-            Ok([128, 0]) if datagram.part == Part::Whole && !datagram.extended => {
+        protocol if parse::is_extension(protocol) && datagram.part == Part::Later => {
+            Verdict::Dropped(Drop::FragmentWithoutFirst)
+        }
+        parse::ICMPV6 if datagram.part != Part::Later => match parse::icmp(packet, &datagram) {
+            Ok([128, 0]) if is_plain(&datagram) && header.source.is_v6_host() => {
                 answered(rewrite::echo_v6(packet, header.at), Answer::IcmpEcho)
             }
             Ok(_) => Verdict::Passed(Pass::NotForUsProtocol),
@@ -141,6 +142,12 @@ fn ipv6<P: Packet, T: Tables>(packet: &mut P, here: &Here<'_, T>) -> Verdict {
         },
         _ => Verdict::Passed(Pass::NotForUsProtocol),
     }
+}
+
+/// Whether an echo request can be turned into its reply where it stands. Its source must be a single host, too.
+#[inline(always)]
+fn is_plain(datagram: &Datagram) -> bool {
+    datagram.part == Part::Whole && !datagram.extended
 }
 
 /// The verdict on an answer whose room was checked before.

@@ -18,7 +18,8 @@ pub const fn is_group_mac(mac: u64) -> bool {
 
 /// The address that a valid solicitation asks for; `None` for everything else.
 ///
-/// Valid as RFC 4861, 7.1.1 has it, checksum included. `header` says that the next header is ICMPv6.
+/// Valid as RFC 4861, 7.1.1 has it, checksum included, and neither from a group (RFC 4291, 2.7) nor for an IPv4
+/// address. `header` says that the next header is ICMPv6.
 #[inline(always)]
 pub fn target<P: Packet>(packet: &P, header: &IpHeader) -> Option<Address> {
     let at = header.at + IPV6_HEADER;
@@ -29,10 +30,13 @@ pub fn target<P: Packet>(packet: &P, header: &IpHeader) -> Option<Address> {
     }
     let fixed = packet.bytes::<8>(at)?;
     let target = Address::from(*packet.bytes::<16>(at + 8)?);
-    if fixed[0] != 135 || fixed[1] != 0 {
+    if fixed[0] != 135 || fixed[1] != 0 || target.is_v4() {
         return None;
     }
     let unspecified = header.source == Address::default();
+    if !unspecified && !header.source.is_v6_host() {
+        return None;
+    }
     let addresses = packet.bytes::<32>(header.at + 8)?;
     let mut sum = Sum::pseudo_header(length).bytes(addresses).bytes(packet.bytes::<FIXED>(at)?);
     for number in 0..OPTIONS {

@@ -68,19 +68,26 @@ pub(crate) fn redirect(ifindex: u32, otherwise: u32) -> u32 {
 
 /// The maps as the pipeline sees them, with a note of what puzzled it on the way.
 pub(crate) struct KernelTables {
-    puzzle: Cell<Option<Puzzle>>,
+    /// A retired index below, its service above, then [`PUZZLED`]: all of it is always written, because the verifier
+    /// refuses loads of what an `Option` leaves undefined.
+    puzzle: Cell<u64>,
 }
+
+/// Set in [`KernelTables`] once something puzzled the pipeline.
+const PUZZLED: u64 = 1 << 32;
 
 impl KernelTables {
     #[inline(always)]
     pub(crate) const fn new() -> Self {
-        Self { puzzle: Cell::new(None) }
+        Self { puzzle: Cell::new(0) }
     }
 
     /// What puzzled the pipeline, if anything did.
     #[inline(always)]
     pub(crate) fn puzzle(&self) -> Option<Puzzle> {
-        self.puzzle.get()
+        let noted = self.puzzle.get();
+        let puzzle = Puzzle::RetiredIndex { index: noted as u16, service: (noted >> 16) as u16 };
+        if noted & PUZZLED == 0 { None } else { Some(puzzle) }
     }
 }
 
@@ -145,7 +152,8 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn puzzled(&self, puzzle: Puzzle) {
-        self.puzzle.set(Some(puzzle));
+        let Puzzle::RetiredIndex { index, service } = puzzle;
+        self.puzzle.set(PUZZLED | u64::from(service) << 16 | u64::from(index));
     }
 }
 

@@ -167,7 +167,7 @@ fn add_backends(tables: &mut HostTables, service: u16, port: u16) {
     let up = IN_USE | USABLE | SERVING | HEALTH_KNOWN | HEALTH_UP;
     let flags = match port {
         port::LOCAL => up | LOCAL,
-        port::RETIRED => RETIRED,
+        port::RETIRED => IN_USE | RETIRED,
         port::PREVIOUS => IN_USE | HEALTH_KNOWN,
         port::DRAINING => IN_USE | USABLE | HEALTH_KNOWN | HEALTH_UP,
         _ => up,

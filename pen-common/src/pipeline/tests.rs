@@ -89,6 +89,11 @@ fn a_forwarded_frame_differs_only_in_its_macs() {
     assert_forwarded("two VLAN tags", &tcp4(&link(&[6, 5]), VIP4, port::DOUBLE_VLAN), OWN_MAC, here);
     let other = Egress::Other(OTHER);
     assert_forwarded("behind another interface", &tcp4(&own, VIP4, port::OTHER), OTHER_MAC, other);
+    let mut tables = world();
+    let interface = tables.directory.halves[0].interfaces.iter_mut().find(|one| one.ifindex == OTHER);
+    interface.unwrap().master_mac = crate::mac::word(MASTER_MAC);
+    let (_, out) = run(&tables, &tcp4(&own, VIP4, port::OTHER));
+    assert_eq!(out[6..12], MASTER_MAC, "out of another bridge's port, from the bridge's MAC");
     assert_forwarded("with padding", &[tcp4(&own, VIP4, port::WEB), vec![7; 9]].concat(), OWN_MAC, here);
 }
 
@@ -222,6 +227,12 @@ fn headers_that_lie_are_malformed_only_to_a_vip() {
         frame[l3 + at] = lie;
         assert_unchanged(what, &frame, Verdict::Passed(Pass::NoService));
     }
+    // A header of 16 bytes would have the VIP for ports.
+    let mut short = frames::ipv4(CLIENT4, VIP4, UDP, &[], 0, &frames::udp(0x0a00, 0x0064, b""));
+    short[0] = 0x44;
+    short[16..24].copy_from_slice(&[VIP4.octets(), [0, 8, 0, 0]].concat());
+    let short = link(&[]).frame(kind::IPV4, &short);
+    assert_unchanged("header within the addresses", &short, Verdict::Dropped(Drop::Malformed));
     for (at, lie, what) in [(0, 0x50, "version"), (4, 0xff, "too long"), (5, 19, "within the TCP header")] {
         let mut frame = tcp6(&link(&[]), VIP6, port::WEB);
         frame[l3 + at] = lie;

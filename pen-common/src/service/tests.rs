@@ -85,6 +85,23 @@ proptest! {
 }
 
 #[test]
+fn an_address_that_differs_in_one_word_is_a_stranger() {
+    let mut half = empty_half();
+    let known = Address::from([0x20, 1, 0xd, 0xb8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    let entry = ServiceEntry { address: known, kind: entry_kind::VIP, ..ServiceEntry::default() };
+    build(&mut half, &[entry], &[], 1).unwrap();
+    for word in 0..4 {
+        // Enough for some to have the very place of the known one.
+        for change in 1..20_000 {
+            let mut stranger = known;
+            stranger.words[word] ^= change;
+            assert_eq!(vip(&half, &stranger), None, "word {word}");
+        }
+    }
+    assert!(vip(&half, &known).is_some());
+}
+
+#[test]
 fn as_many_interfaces_as_there_is_room_for_fit_when_their_indexes_are_in_a_row() {
     let mut half = empty_half();
     build(&mut half, &[], &interfaces(100..164), 1).unwrap();

@@ -158,6 +158,23 @@ fn solicitations_that_are_not_valid_are_not_answered() {
     assert_unchanged("for a VIP not announced", &frame(&quiet), elsewhere);
     let stranger = solicitation(ASKER6, GROUP, CLIENT6, Some(CLIENT_MAC));
     assert_unchanged("for a stranger", &frame(&stranger), elsewhere);
+    let everyone = solicitation(ALL_NODES, GROUP, VIP6, Some(CLIENT_MAC));
+    assert_unchanged("from a group (RFC 4291, 2.7)", &frame(&everyone), elsewhere);
+    let mapped = solicitation(ASKER6, GROUP, VIP4.to_ipv6_mapped(), Some(CLIENT_MAC));
+    assert_unchanged("for an IPv4 VIP inside IPv6", &frame(&mapped), elsewhere);
+    // Zeros that the length counts change no checksum, but whole options are 8 bytes long.
+    let mut odd = [solicitation(ASKER6, GROUP, VIP6, None), vec![0; 4]].concat();
+    odd[5] += 4;
+    let sum = u16::from_be_bytes([odd[42], odd[43]]);
+    [odd[42], odd[43]] = sum.checked_sub(4).unwrap().to_be_bytes();
+    assert_unchanged("half an option", &frame(&odd), elsewhere);
+    let message = |code, options: &[u8]| {
+        let data = [&VIP6.octets(), options].concat();
+        frame(&ipv6(ASKER6, GROUP, ICMPV6, 255, &icmpv6(ASKER6, GROUP, 135, code, [0; 4], &data)))
+    };
+    assert_unchanged("another code", &message(1, &[]), elsewhere);
+    let long = [[14, 2, 0, 0, 0, 0, 0, 0], [14, 1, 0, 0, 0, 0, 0, 0]].concat();
+    assert_unchanged("an option longer than Ethernet's", &message(0, &long), elsewhere);
     let good = frame(&good);
     for length in 0..good.len() {
         let (verdict, out) = run(world_once(), &good[..length]);
@@ -203,6 +220,30 @@ fn echo_requests_are_answered() {
     }
 }
 
+/// An echo to one who cannot be a single host would be a reply to many, or to nobody (RFC 1122, 3.2.1.3).
+#[test]
+fn nobody_but_a_single_host_gets_an_echo() {
+    let other = Verdict::Passed(Pass::NotForUsProtocol);
+    for (a, what) in [
+        (Ipv4Addr::BROADCAST, "broadcast"),
+        (Ipv4Addr::new(224, 0, 0, 1), "a group"),
+        (Ipv4Addr::UNSPECIFIED, "nobody"),
+        (Ipv4Addr::LOCALHOST, "loopback"),
+    ] {
+        let packet = ipv4(a, VIP4, ICMP, &[], 0, &icmp(8, 0, [0; 4], b"ping"));
+        assert_unchanged(what, &link(&[]).frame(kind::IPV4, &packet), other);
+    }
+    for (a, what) in [
+        (ALL_NODES, "a group"),
+        (Ipv6Addr::UNSPECIFIED, "nobody"),
+        (Ipv6Addr::LOCALHOST, "loopback"),
+        (CLIENT4.to_ipv6_mapped(), "an IPv4 address inside IPv6"),
+    ] {
+        let packet = ipv6(a, VIP6, ICMPV6, 64, &icmpv6(a, VIP6, 128, 0, [0; 4], b"ping"));
+        assert_unchanged(what, &link(&[]).frame(kind::IPV6, &packet), other);
+    }
+}
+
 #[test]
 fn other_icmp_is_left_to_the_local_stack() {
     let other = Verdict::Passed(Pass::NotForUsProtocol);
@@ -218,4 +259,11 @@ fn other_icmp_is_left_to_the_local_stack() {
     let echo = icmpv6(CLIENT6, VIP6, 128, 0, [0; 4], b"ping");
     let packet = ipv6(CLIENT6, VIP6, 0, 64, &frames::extension(ICMPV6, 1, &echo));
     assert_unchanged("with an extension header", &link(&[]).frame(kind::IPV6, &packet), other);
+    let frame6 = |message: &[u8]| link(&[]).frame(kind::IPV6, &ipv6(CLIENT6, VIP6, ICMPV6, 64, message));
+    let code = icmpv6(CLIENT6, VIP6, 128, 1, [0; 4], b"ping");
+    assert_unchanged("another code, v6", &frame6(&code), other);
+    let reply = icmpv6(CLIENT6, VIP6, 129, 0, [0; 4], b"ping");
+    assert_unchanged("a reply, v6", &frame6(&reply), other);
+    let packet = ipv6(CLIENT6, VIP6, 44, 64, &frames::fragment_header(ICMPV6, 0, true, &echo));
+    assert_unchanged("a first fragment, v6", &link(&[]).frame(kind::IPV6, &packet), other);
 }

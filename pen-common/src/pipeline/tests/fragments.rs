@@ -31,9 +31,41 @@ fn a_first_fragment_goes_where_its_ports_say() {
 fn later_fragments_are_dropped_unless_the_client_alone_decides() {
     let drop = Verdict::Dropped(Drop::FragmentWithoutFirst);
     assert_unchanged("TCP", &later4(TCP, VIP4), drop);
-    assert_unchanged("ICMP", &later4(1, VIP4), drop);
+    let unknown = frames::fragment_header(60, 9, false, &[0xaa; 64]);
+    let unknown = link(&[]).frame(kind::IPV6, &frames::ipv6(CLIENT6, VIP6, 44, 64, &unknown));
+    assert_unchanged("what its first one says after more headers", &unknown, drop);
     assert_unchanged("UDP to a VIP without services", &later4(UDP, QUIET4), drop);
     assert_unchanged("to a stranger", &later4(TCP, CLIENT4), Verdict::Passed(Pass::NoService));
+}
+
+/// The first one is left to the local stack, which can do nothing without the others.
+#[test]
+fn later_fragments_of_other_protocols_pass_as_their_first_does() {
+    let pass = Verdict::Passed(Pass::NotForUsProtocol);
+    for protocol in [1, 47, 50] {
+        assert_unchanged("IPv4", &later4(protocol, VIP4), pass);
+    }
+    let echo = frames::fragment_header(58, 9, false, &[0xaa; 64]);
+    let echo = link(&[]).frame(kind::IPV6, &frames::ipv6(CLIENT6, VIP6, 44, 64, &echo));
+    assert_unchanged("ICMPv6", &echo, pass);
+}
+
+#[test]
+fn a_first_fragment_that_ends_within_its_header_is_malformed() {
+    let malformed = Verdict::Dropped(Drop::Malformed);
+    let padded = |protocol, payload: &[u8]| {
+        let packet = frames::ipv4(CLIENT4, VIP4, protocol, &[], 0x2000, payload);
+        link(&[]).frame(kind::IPV4, &[packet, vec![0x50; 40]].concat())
+    };
+    let udp = frames::udp(40_000, port::DNS, &[0; 24]);
+    let tcp = frames::tcp(40_000, port::WEB, b"");
+    assert_unchanged("UDP", &padded(UDP, &udp[..4]), malformed);
+    assert_unchanged("TCP", &padded(TCP, &tcp[..16]), malformed);
+    let mut options = tcp;
+    options[12] = 0xf0;
+    let packet = frames::ipv4(CLIENT4, VIP4, TCP, &[], 0x2000, &options);
+    let frame = link(&[]).frame(kind::IPV4, &packet);
+    assert_forwarded("its options come later", &frame, OWN_MAC, Egress::Same);
 }
 
 #[test]
@@ -55,6 +87,10 @@ fn later_fragments_for_every_port_go_with_the_client_and_leave_no_memory() {
         assert_eq!(out[12..], fragment[12..]);
         assert_eq!(tables.tracked.borrow().len(), before, "a fragment was remembered");
         assert_eq!(run(&tables, &whole).0, verdict, "the whole datagram goes elsewhere");
+        let memory = tables.tracked.borrow().clone();
+        tables.jiffies.set(tables.jiffies.get() + 100_000);
+        assert_eq!(run(&tables, &fragment).0, verdict);
+        assert_eq!(*tables.tracked.borrow(), memory, "a fragment prolonged a memory");
     }
 }
 

@@ -45,6 +45,40 @@ fn with_transitions_or_affinity_flow_each_connection_is_remembered_by_itself() {
 }
 
 #[test]
+fn with_affinity_flow_and_full_tracking_each_flow_is_remembered_by_itself() {
+    let datagram = |client_port| {
+        let udp = frames::udp(client_port, port::DNS, b"query");
+        link(&[]).frame(kind::IPV4, &frames::ipv4(CLIENT4, VIP4, UDP, &[], 0, &udp))
+    };
+    let mut tables = world();
+    let before = backend(&tables, &datagram(40_000));
+    let newcomer = backend(&world(), &datagram(40_001));
+    turn_slots(&mut tables, port::DNS);
+    assert_eq!(backend(&tables, &datagram(40_000)), before);
+    assert_ne!(backend(&tables, &datagram(40_001)), newcomer);
+    assert_eq!(tables.tracked.get_mut().len(), 2);
+}
+
+/// All four words of an address and the service are part of what is remembered.
+#[test]
+fn clients_over_ipv6_are_told_apart_by_their_whole_address_and_their_service() {
+    let packet = |client: u128, port| {
+        let segment = frames::tcp(40_000, port, b"hello");
+        let packet = frames::ipv6(Ipv6Addr::from(client), VIP6, TCP, 64, &segment);
+        link(&[]).frame(kind::IPV6, &packet)
+    };
+    let tables = world();
+    let client = u128::from(CLIENT6);
+    let clients = [client, client ^ 1 << 96, client ^ 1 << 64, client ^ 1 << 32, client ^ 1];
+    for client in clients {
+        backend(&tables, &packet(client, port::WEB));
+    }
+    assert_eq!(tables.tracked.borrow().len(), clients.len());
+    backend(&tables, &packet(client, port::DRAINING));
+    assert_eq!(tables.tracked.borrow().len(), clients.len() + 1);
+}
+
+#[test]
 fn without_tracking_nothing_is_remembered() {
     let mut tables = world();
     let before = backend(&tables, &packet(1, 40_000, port::STATELESS));
