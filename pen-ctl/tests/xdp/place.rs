@@ -9,7 +9,7 @@ use std::process::Command;
 
 use pen_ctl::dataplane::xdp::{OpenError, OpenOptions, Policy, XdpPlane};
 use pen_ctl::dataplane::{AttachMode, InterfaceTarget, Mac};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Bit of CAP_SYS_ADMIN in the capability sets of /proc.
@@ -61,6 +61,13 @@ impl Place {
         ip(&["link", "set", name, "up"]);
         ip(&["link", "set", peer, "up"]);
         target(name)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // A directory that is mounted on cannot be removed.
+        let _ = unmount(self.dir.path(), UnmountFlags::DETACH);
     }
 }
 
