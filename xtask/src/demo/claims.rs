@@ -45,6 +45,15 @@ fn changed(before: &Ledger, after: &Ledger, count: impl Fn(&super::traffic::Reco
     grown.map(|(key, _)| *key).collect()
 }
 
+/// Claims that every question was answered between two moments; if not, says whose was not, and why.
+pub(super) fn check_answered(claims: &mut Claims, screen: &Screen, before: &Ledger, after: &Ledger) {
+    let failed = failed(before, after);
+    claims.check(screen, failed.is_empty(), "every question was answered");
+    for key in failed {
+        screen.say(&format!("    {key:?}: {}", after[&key].error));
+    }
+}
+
 /// Questions of all clients: answered, and not.
 pub(super) fn totals(ledger: &Ledger) -> (u64, u64) {
     (ledger.values().map(|record| record.answered).sum(), ledger.values().map(|record| record.failed).sum())

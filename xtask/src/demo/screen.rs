@@ -1,4 +1,4 @@
-//! How the demo looks: headings, commands, claims, and one line that shows live who answers whom.
+//! How the demo looks: headings, commands, claims, and lines that show live who answers whom.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -43,35 +43,38 @@ impl Screen {
     /// Shows live who answered each client last; on a terminal only.
     pub(super) fn live(&self, ledger: &Ledger) {
         if self.terminal {
-            print!("\r\x1b[K{}", self.line(ledger));
+            // Then back up, to be painted over.
+            print!("{}\x1b[{}A", self.lines(ledger), Family::BOTH.len());
             let _ = io::stdout().flush();
         }
     }
 
     /// The same, to stay.
     pub(super) fn stay(&self, ledger: &Ledger) {
-        let start = if self.terminal { "\r\x1b[K" } else { "" };
-        println!("{start}{}", self.line(ledger));
+        print!("{}", self.lines(ledger));
     }
 
-    /// `v4 web 1231… dns 3213… v6 …`: a digit per client, the number of the backend that answered it last; `·`
-    /// for no answer yet, `x` for a failure.
-    fn line(&self, ledger: &Ledger) -> String {
-        let mut line = String::from(" ");
+    /// For each family `v4  web 1231…  dns 3213…`: a digit per client, the number of the backend that answered it
+    /// last; `·` for no answer yet, `x` for a failure.
+    fn lines(&self, ledger: &Ledger) -> String {
+        let mut lines = String::new();
         for (family, label) in [(Family::V4, "v4"), (Family::V6, "v6")] {
+            lines.push_str(if self.terminal { "\r\x1b[K  " } else { "  " });
+            lines.push_str(label);
             for (kind, name) in [(Kind::Web, "web"), (Kind::Dns, "dns")] {
-                line.push_str(&format!(" {label} {name} "));
+                lines.push_str(&format!("  {name} "));
                 let records = ledger.iter().filter(|(key, _)| (key.family, key.kind) == (family, kind));
                 for (_, record) in records {
-                    line.push_str(&match record.backend.as_deref() {
+                    lines.push_str(&match record.backend.as_deref() {
                         _ if record.failing => self.paint("31", "x"),
                         None => "·".to_owned(),
                         Some(backend) => self.backend_digit(backend),
                     });
                 }
             }
+            lines.push('\n');
         }
-        line
+        lines
     }
 
     fn backend_digit(&self, backend: &str) -> String {

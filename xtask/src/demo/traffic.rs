@@ -1,6 +1,7 @@
 //! The demo's clients: each asks the web and the DNS service again and again, and books who answered.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -32,6 +33,8 @@ pub(super) struct Record {
     pub(super) backend: Option<String>,
     /// The last question was not answered.
     pub(super) failing: bool,
+    /// Why the last one that was not answered was not.
+    pub(super) error: String,
     /// Questions answered.
     pub(super) answered: u64,
     /// Questions not answered.
@@ -69,7 +72,7 @@ impl Traffic {
                 while !stop.load(Ordering::Relaxed) {
                     for kind in Kind::BOTH {
                         let answer = ask(kind, client(family, number), target(kind, family), PATIENCE);
-                        book(&ledger, Key { family, kind, client: number }, answer.ok());
+                        book(&ledger, Key { family, kind, client: number }, answer);
                     }
                     thread::sleep(PAUSE);
                 }
@@ -102,13 +105,17 @@ impl Drop for Traffic {
     }
 }
 
-fn book(ledger: &Mutex<Ledger>, key: Key, answer: Option<String>) {
+fn book(ledger: &Mutex<Ledger>, key: Key, answer: io::Result<String>) {
     let mut ledger = lock(ledger);
     let record = ledger.entry(key).or_default();
-    record.failing = answer.is_none();
-    let Some(backend) = answer else {
-        record.failed += 1;
-        return;
+    record.failing = answer.is_err();
+    let backend = match answer {
+        Ok(backend) => backend,
+        Err(error) => {
+            record.failed += 1;
+            record.error = error.to_string();
+            return;
+        }
     };
     record.answered += 1;
     if record.backend.as_ref().is_some_and(|before| *before != backend) {
