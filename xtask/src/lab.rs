@@ -18,10 +18,9 @@ pub mod namespace;
 pub mod needs;
 pub mod ping;
 pub mod server;
-mod sweep;
 pub mod sys;
+mod workplace;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,8 +29,8 @@ use std::time::{Duration, Instant};
 
 use address::{Family, Role};
 use namespace::Namespace;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use sys::{Offload, PassProgram};
+use workplace::Workplace;
 
 /// What can go wrong in a lab.
 #[derive(Debug, thiserror::Error)]
@@ -93,8 +92,6 @@ pub struct Plan {
 /// A network of namespaces; dropping it removes everything, whoever still runs there.
 pub struct Lab {
     name: String,
-    directory: PathBuf,
-    mounts: Vec<PathBuf>,
     /// Where the clients are.
     pub client: Host,
     /// Where pen runs.
@@ -103,6 +100,8 @@ pub struct Lab {
     pub backends: Vec<Host>,
     /// Where the bridge is; its ports are named like the hosts.
     pub switch: Namespace,
+    // Last, so that it goes last: controllers keep pins and logs there.
+    workplace: Workplace,
 }
 
 /// A host of the lab: a namespace with `eth0` on the switch.
@@ -121,11 +120,10 @@ pub struct Host {
 impl Lab {
     /// Builds it; sweeps away first what earlier, killed runs left behind.
     pub fn build(plan: &Plan) -> Result<Self> {
-        sweep::sweep(plan.prefix);
+        workplace::sweep(plan.prefix);
         static RUN: AtomicU32 = AtomicU32::new(1);
         let name = format!("{}-{}-{}", plan.prefix, std::process::id(), RUN.fetch_add(1, Ordering::Relaxed));
-        let directory = sweep::directory(&name);
-        fs::create_dir(&directory).map_err(|e| Error::io(&directory.display().to_string(), e))?;
+        let workplace = Workplace::create(&name)?;
         let switch = build_switch(&name)?;
         let host = |role| Host::build(&name, &switch, role, plan.clients);
         let lab = Self {
@@ -133,9 +131,8 @@ impl Lab {
             balancers: (1..=plan.balancers).map(|n| host(Role::Balancer(n))).collect::<Result<_>>()?,
             backends: (1..=plan.backends).map(|n| host(Role::Backend(n))).collect::<Result<_>>()?,
             name,
-            directory,
-            mounts: Vec::new(),
             switch,
+            workplace,
         };
         lab.hosts().try_for_each(|host| lab.await_port(host))?;
         Ok(lab)
@@ -153,17 +150,12 @@ impl Lab {
 
     /// A directory of its own, gone with it.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        &self.workplace.directory
     }
 
     /// Mounts a bpffs in its directory.
-    pub fn mount_bpffs(&mut self, name: &str) -> Result<PathBuf> {
-        let path = self.directory.join(name);
-        let failed = |e: io::Error| Error::io(&format!("mount a bpffs on {}", path.display()), e);
-        fs::create_dir(&path).map_err(failed)?;
-        mount("none", &path, "bpf", MountFlags::empty(), None).map_err(|e| failed(e.into()))?;
-        self.mounts.push(path.clone());
-        Ok(path)
+    pub fn mount_bpffs(&self, name: &str) -> Result<PathBuf> {
+        self.workplace.mount_bpffs(name)
     }
 
     /// The backend called so.
@@ -193,14 +185,10 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        // Ends the processes first: a controller holds pins and a log under the directory.
+        // Whoever else still holds a namespace: what runs there ends now.
         for host in self.hosts() {
             namespace::remove(host.namespace.name());
         }
-        for path in &self.mounts {
-            let _ = unmount(path, UnmountFlags::DETACH);
-        }
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -51,7 +51,7 @@ impl Bed {
         cpus.set(cpu);
         sched_setaffinity(None, &cpus).map_err(BenchError::of(&format!("pin to CPU {cpu}")))?;
 
-        let mut lab = Lab::build(&lab::Plan { prefix: "pen-bench", balancers: 1, backends: 0, clients: 1 })?;
+        let lab = Lab::build(&lab::Plan { prefix: "pen-bench", balancers: 1, backends: 0, clients: 1 })?;
         let pins = lab.mount_bpffs("bpffs")?.join("pen");
         let balancer = lab.balancers.first().ok_or_else(|| missing("the balancer"))?;
         balancer.namespace.enter();

@@ -62,9 +62,9 @@ pub struct Cluster {
 impl Cluster {
     /// Builds the network, with servers on every backend and pen prepared, not started, on every balancer.
     pub fn build(plan: &Plan, programs: Programs) -> Result<Self> {
-        let mut lab = Lab::build(plan)?;
+        let lab = Lab::build(plan)?;
         let controllers = (0..lab.balancers.len())
-            .map(|index| Controller::prepare(&mut lab, index, &programs.pen_ctl))
+            .map(|index| Controller::prepare(&lab, index, &programs.pen_ctl))
             .collect::<Result<_>>()?;
         let mut cluster = Self { controllers, servers: BTreeMap::new(), lab, programs };
         let names: Vec<String> = cluster.lab.backends.iter().map(|host| host.name.clone()).collect();

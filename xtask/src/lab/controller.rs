@@ -39,7 +39,7 @@ pub struct Outcome {
 
 impl Controller {
     /// Prepares balancer `index` (from 0); nothing runs yet.
-    pub fn prepare(lab: &mut Lab, index: usize, program: &Path) -> Result<Self> {
+    pub fn prepare(lab: &Lab, index: usize, program: &Path) -> Result<Self> {
         let name = lab.balancers[index].name.clone();
         let bpffs = lab.mount_bpffs(&format!("{name}.bpffs"))?.join("pen");
         let namespace = Arc::clone(&lab.balancers[index].namespace);

@@ -1,19 +1,48 @@
-//! Removes what a lab of a killed run left behind: its namespaces with all that runs there, mounts, directory.
+//! A lab's directory with its mounts, and the removal of what a killed run left behind: namespaces with all that
+//! runs there, mounts, directory.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, test_kill_process};
 
-use super::namespace;
+use super::{Error, Result, namespace};
 
 /// Where labs keep their directories: only root writes here, and a reboot empties it.
 const ROOT: &str = "/run";
 
-/// The directory of the lab with this name.
-pub(super) fn directory(lab: &str) -> PathBuf {
-    Path::new(ROOT).join(lab)
+/// The directory of a lab; dropping it removes it with all that is mounted there.
+pub(super) struct Workplace {
+    pub(super) directory: PathBuf,
+}
+
+impl Workplace {
+    /// Makes the directory of the lab with this name.
+    pub(super) fn create(lab: &str) -> Result<Self> {
+        let directory = Path::new(ROOT).join(lab);
+        fs::create_dir(&directory).map_err(|e| Error::io(&directory.display().to_string(), e))?;
+        Ok(Self { directory })
+    }
+
+    /// Mounts a bpffs in it.
+    pub(super) fn mount_bpffs(&self, name: &str) -> Result<PathBuf> {
+        let path = self.directory.join(name);
+        let failed = |e: io::Error| Error::io(&format!("mount a bpffs on {}", path.display()), e);
+        fs::create_dir(&path).map_err(failed)?;
+        mount("none", &path, "bpf", MountFlags::empty(), None).map_err(|e| failed(e.into()))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        for inner in names(&self.directory) {
+            let _ = unmount(self.directory.join(inner), UnmountFlags::DETACH);
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
 }
 
 /// Removes every lab called `PREFIX-PID-…` whose process is gone.
@@ -22,11 +51,7 @@ pub(super) fn sweep(prefix: &str) {
         namespace::remove(&name);
     }
     for name in names(Path::new(ROOT)).filter(|name| is_orphan(name, prefix)) {
-        let directory = directory(&name);
-        for inner in names(&directory) {
-            let _ = unmount(directory.join(inner), UnmountFlags::DETACH);
-        }
-        let _ = fs::remove_dir_all(directory);
+        drop(Workplace { directory: Path::new(ROOT).join(name) });
     }
 }
 
