@@ -186,6 +186,24 @@ pub(super) fn create_instance(pins: &Pins, record: &Instance) -> Result<(), Open
     array.pin(pins.instance()).map_err(|error| OpenError::from_aya("pin the instance record", &error))
 }
 
+/// Creates and pins the map of all services' slot tables, unless it is there.
+///
+/// The loader would make it from the object's type information; Linux 6.1 then refuses slot tables that were
+/// made without (`timer_off` differs in its `bpf_map_meta_equal`), as ours are.
+pub(super) fn ensure_slots_map(pins: &Pins) -> io::Result<()> {
+    let path = pins.map("slots");
+    if path.exists() {
+        return Ok(());
+    }
+    let template = create_slot_tables("slots_template")?;
+    let map = sys::create_array_of_maps("slots", template.as_fd(), MAX_SERVICES)?;
+    sys::pin(map.as_fd(), &path)
+}
+
+fn create_slot_tables(name: &str) -> io::Result<OwnedFd> {
+    sys::create_array(name, size_of::<Slot>() as u32, SLOTS_BOTH_HALVES, MMAPABLE)
+}
+
 /// The slot tables of a service, opened.
 pub(super) struct OpenedSlots {
     pub(super) slots: Mapped<Slot>,
@@ -201,8 +219,7 @@ pub(super) fn open_slots(pins: &Pins, service: u16) -> io::Result<OpenedSlots> {
         Ok(fd) => Ok(OpenedSlots { slots: Mapped::new(fd.as_fd(), len)?, made: None }),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Err(_) => {
-            let name = format!("slots_{service}");
-            let fd = sys::create_array(&name, size_of::<Slot>() as u32, SLOTS_BOTH_HALVES, MMAPABLE)?;
+            let fd = create_slot_tables(&format!("slots_{service}"))?;
             let slots = Mapped::<Slot>::new(fd.as_fd(), len)?;
             for cell in slots.words() {
                 mapped::write_plain(std::slice::from_ref(cell), &Slot::EMPTY);

@@ -18,7 +18,7 @@ use super::error::OpenError;
 use super::guard::LoopGuard;
 use super::interfaces::pinned_links;
 use super::links::xdp_states;
-use super::maps::{Maps, SHAPES, backends_in_use, check_pinned, create_instance};
+use super::maps::{Maps, SHAPES, backends_in_use, check_pinned, create_instance, ensure_slots_map};
 use super::pins::{Pinned, Pins, discard, inspect, remove};
 use super::{PROGRAM, XdpPlane, directory, privilege, sys};
 
@@ -78,6 +78,8 @@ impl XdpPlane {
     fn adopt(pins: Pins, options: &OpenOptions) -> Result<Self, OpenError> {
         pins.create()?;
         check_pinned(&pins)?;
+        ensure_slots_map(&pins)
+            .map_err(|error| OpenError::from_io("create the map of slot tables", &error))?;
         let mut ebpf = load(&pins, options.tracking_clients)?;
         check_pinned(&pins)?;
         let program_id = load_program(&mut ebpf)?;

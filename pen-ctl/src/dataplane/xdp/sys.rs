@@ -26,6 +26,8 @@ const BPF_LINK_DETACH: u32 = 34;
 const ATTACH_XDP: u32 = 37;
 /// `BPF_MAP_TYPE_ARRAY`.
 const MAP_TYPE_ARRAY: u32 = 2;
+/// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
+const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 /// `BPF_LINK_TYPE_XDP`.
 const LINK_TYPE_XDP: u32 = 6;
 /// `BPF_F_MMAPABLE`: the array can be mapped into memory.
@@ -81,14 +83,39 @@ struct MapCreate {
 
 /// Creates an array of `entries` values of `value_size` bytes.
 pub(super) fn create_array(name: &str, value_size: u32, entries: u32, flags: u32) -> io::Result<OwnedFd> {
-    let mut attributes = MapCreate {
-        map_type: MAP_TYPE_ARRAY,
-        key_size: 4,
-        value_size,
-        max_entries: entries,
-        map_flags: flags,
-        ..Default::default()
-    };
+    create_map(
+        name,
+        MapCreate {
+            map_type: MAP_TYPE_ARRAY,
+            value_size,
+            max_entries: entries,
+            map_flags: flags,
+            ..Default::default()
+        },
+    )
+}
+
+/// Creates an array of `entries` maps, each of which must be like `template`.
+pub(super) fn create_array_of_maps(
+    name: &str,
+    template: BorrowedFd<'_>,
+    entries: u32,
+) -> io::Result<OwnedFd> {
+    create_map(
+        name,
+        MapCreate {
+            map_type: MAP_TYPE_ARRAY_OF_MAPS,
+            value_size: 4,
+            max_entries: entries,
+            inner_map_fd: raw(template),
+            ..Default::default()
+        },
+    )
+}
+
+/// Creates a map whose keys are indexes.
+fn create_map(name: &str, mut attributes: MapCreate) -> io::Result<OwnedFd> {
+    attributes.key_size = 4;
     // One byte less than the field: the kernel wants a terminating zero.
     for (to, from) in attributes.map_name[..15].iter_mut().zip(name.bytes()) {
         *to = from;
