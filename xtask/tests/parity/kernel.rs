@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "map values are plain structs, seen as bytes")]
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use aya::maps::xdp::DevMapHash;
 use aya::maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
@@ -12,6 +13,9 @@ use pen_common::abi::{
 };
 use pen_common::host::sample::OTHER;
 use pen_common::host::{HostKey, HostTables};
+use pen_ctl::dataplane::xdp::{OpenOptions, Policy, XdpPlane};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../../pen-ebpf/prebuilt/pen.o");
 /// `BPF_F_MMAPABLE`: inner maps must be like the one the program was verified with.
@@ -31,10 +35,27 @@ fn bytes_of<T: Copy, const N: usize>(value: &T) -> [u8; N] {
     unsafe { std::mem::transmute_copy(value) }
 }
 
+/// Lets the controller make its maps, in a mount namespace of this thread's own, and lends the pin of the map of
+/// slot tables. One made by the loader would refuse on Linux 6.1 any table that we can make.
+fn with_slots_map<R>(use_it: impl FnOnce(PathBuf) -> R) -> R {
+    // SAFETY: a thread of a test shares no descriptor table or memory by this flag.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.unwrap();
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+    let bpffs = tempfile::tempdir().unwrap();
+    mount("none", bpffs.path(), "bpf", MountFlags::empty(), None).unwrap();
+    let dir = bpffs.path().join("pen");
+    let slots = dir.join("maps/slots");
+    let options = OpenOptions { dir, instance: [1; 16], tracking_clients: 64, policy: Policy::Adopt };
+    drop(XdpPlane::open(&options).unwrap());
+    let result = use_it(slots);
+    unmount(bpffs.path(), UnmountFlags::DETACH).unwrap();
+    result
+}
+
 impl Kernel {
-    /// Loads the committed program.
+    /// Loads the committed program, onto the controller's own map of slot tables.
     pub(crate) fn load(loader: &mut EbpfLoader<'_>) -> Self {
-        let mut ebpf = loader.load(OBJECT).unwrap();
+        let mut ebpf = with_slots_map(|pin| loader.map_pin_path("slots", pin).load(OBJECT).unwrap());
         let program: &mut Xdp = ebpf.program_mut("pen_xdp").unwrap().try_into().unwrap();
         program.load().unwrap();
         Self { ebpf }
