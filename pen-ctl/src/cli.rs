@@ -100,10 +100,18 @@ pub enum Command {
     /// Stop the controller; packets keep flowing unless --detach
     Stop(interface::StopArgs),
     /// Add, change, remove and look at services
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  pen-ctl service add web 10.0.0.100:80/tcp\n  pen-ctl service set web --affinity flow\n  \
+                      pen-ctl service show web"
+    )]
     Service(service::ServiceCommand),
     /// Add, change, remove and look at the servers behind services
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  pen-ctl backend add web 10.0.0.11\n  pen-ctl backend set web 10.0.0.11 --state drain\n  \
+                      pen-ctl backend list web"
+    )]
     Backend(backend::BackendCommand),
     /// Show interfaces, services, backends, their health, and what became of packets
     Status(look::StatusArgs),

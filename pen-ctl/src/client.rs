@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LONGEST: usize = 64 << 20;
 
 /// What to do where no controller answers.
-const START_ONE: &str = "start one with pen-ctl attach IFACE, pen-ctl run or systemctl start pen";
+const START_ONE: &str = "start one with `pen-ctl attach IFACE` or `pen-ctl run`";
 
 /// Why there is no answer, or not the one hoped for.
 #[derive(Debug, thiserror::Error)]

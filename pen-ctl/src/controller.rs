@@ -167,6 +167,11 @@ impl Controller {
         self.ended
     }
 
+    /// It is attached somewhere: packets flow, with or without a controller.
+    pub fn forwards(&self) -> bool {
+        !self.observed.interfaces.is_empty()
+    }
+
     /// An interface of that name exists.
     pub fn knows_interface(&self, name: &str) -> bool {
         crate::target::link_named(&self.seen.links, name).is_some()

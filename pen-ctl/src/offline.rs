@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::api::ApiError;
 use crate::cli::Global;
 use crate::cli::error::CliError;
-use crate::state::store::Store;
+use crate::state::store::{self, Store};
 
 /// How long a controller that was told to stop may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,7 +39,11 @@ pub fn detach(global: &Global, names: Option<&[String]>) -> Result<Vec<String>, 
 /// Detaches from every interface by the pins and leaves the stored state alone, so that the next controller
 /// attaches again; gives the names of those that were attached.
 pub fn detach_until_next_run(global: &Global) -> Result<Vec<String>, CliError> {
-    let _lock = lock(global)?;
+    let directory = global.state_dir();
+    let _lock = match directory.exists() {
+        true => Some(store::lock_unread(&directory).map_err(ApiError::from)?),
+        false => None,
+    };
     detach_pinned(&global.bpffs(), None)
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -200,6 +200,17 @@ fn what_cannot_be_is_refused_before_anybody_is_asked() {
     }
     let ended = place.run(&["--json", "backend", "add", "web", "10.0.0.11:80"]);
     assert_eq!(ended.error().code, ErrorCode::Invalid);
+}
+
+#[test]
+fn a_damaged_state_does_not_keep_one_from_stopping_and_is_kept() {
+    let place = Place::new();
+    std::fs::DirBuilder::new().mode(0o700).create(place.path("state")).unwrap();
+    let file = place.path("state").join("state.json");
+    std::fs::write(&file, "{\"format\": 1,").unwrap();
+    place.run(&["detach", "eth0"]).refused(1, &["state.json", "it ends in the middle"]);
+    assert_eq!(place.run(&["stop", "--detach"]).status, 0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "{\"format\": 1,");
 }
 
 #[test]

@@ -58,8 +58,8 @@ Examples:
   pen-ctl stop
   pen-ctl stop --detach
 
-Without --detach packets keep flowing, with health as last seen, and the next controller takes over. What
---detach does the next `pen-ctl run` undoes.")]
+Without --detach packets keep flowing, with health as last seen, and the next controller takes over.
+The next `pen-ctl run` undoes what --detach does.")]
 pub struct StopArgs {
     /// Stop forwarding too: detach from all interfaces
     #[arg(long)]

@@ -153,8 +153,9 @@ impl Controller {
     pub(super) fn detach_for_now(&mut self) -> Result<(), ApiError> {
         for name in self.observed.interfaces.keys().cloned().collect::<Vec<_>>() {
             self.plane
-                .apply(&Operation::Detach { name })
+                .apply(&Operation::Detach { name: name.clone() })
                 .map_err(|error| ApiError::new(ErrorCode::Refused, error.to_string(), ""))?;
+            tracing::info!(interface = name, "detached");
         }
         if let Ok(observed) = self.plane.observe() {
             self.observed = observed;

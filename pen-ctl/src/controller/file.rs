@@ -48,7 +48,7 @@ impl Controller {
         let Some(path) = self.options.file.clone() else {
             return Err(ApiError::invalid(
                 "this controller was started without a file",
-                "start it with `run -c FILE`, or use `apply FILE`",
+                "start it with `run -c FILE`",
             ));
         };
         let text = config::read(&path)?;

@@ -117,8 +117,11 @@ impl Controller {
                 continue;
             }
             tracing::debug!(?step, "operation");
-            if let Err(error) = self.plane.apply(step) {
-                failures.insert(subject, error.to_string());
+            match self.plane.apply(step) {
+                Ok(_) => self.log_interface(step),
+                Err(error) => {
+                    failures.insert(subject, error.to_string());
+                }
             }
         }
         if !steps.is_empty() {
@@ -130,6 +133,17 @@ impl Controller {
             }
         }
         self.failures = failures;
+    }
+
+    /// Logs where packets begin or cease to be looked at; that something about an attachment changed is no news.
+    fn log_interface(&self, done: &Operation) {
+        match done {
+            Operation::Attach { name, .. } if !self.observed.interfaces.contains_key(name) => {
+                tracing::info!(interface = name, "attached");
+            }
+            Operation::Detach { name } => tracing::info!(interface = name, "detached"),
+            _ => {}
+        }
     }
 
     /// Logs what fails now and did not before, once.

@@ -75,8 +75,8 @@ impl Controller {
         if self.file_differs() {
             let file = self.options.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
             warnings.push(format!(
-                "{file} is not what was last applied; SIGHUP or `pen-ctl apply {file}` applies it, runtime changes \
-                 stand until then"
+                "{file} is not what was last applied; SIGHUP to the controller applies it, what was asked at run time \
+                 stands until then"
             ));
         }
         warnings

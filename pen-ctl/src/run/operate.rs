@@ -30,7 +30,7 @@ pub(super) async fn operate(
     let signals = tokio::spawn(signals.obey(handle));
     let controller = controller::serve(controller, calls, events).await;
     notify(&[NotifyState::Stopping]);
-    tracing::info!("the controller ends; what is attached keeps forwarding, with health frozen as last seen");
+    say_what_goes_on(&controller);
     drop(controller);
     signals.abort();
     ready.abort();
@@ -46,6 +46,17 @@ async fn say_when_ready(controller: ControllerHandle) {
     if controller.request(Request::InterfaceList).await.is_ok() {
         tracing::info!("ready");
         notify(&[NotifyState::Ready]);
+    }
+}
+
+/// Who reads the log after the end wants to know whether packets still flow.
+fn say_what_goes_on(controller: &Controller) {
+    if controller.forwards() {
+        tracing::info!(
+            "the controller ends; what is attached keeps forwarding, with health frozen as last seen"
+        );
+    } else {
+        tracing::info!("the controller ends; nothing is attached, nothing is forwarded");
     }
 }
 
@@ -81,7 +92,7 @@ impl Signals {
                 _ = self.hangup.recv() => Request::Reload,
             };
             if let Err(error) = controller.request(request).await {
-                tracing::error!("{error}");
+                tracing::error!("{error}; nothing was changed");
             }
         }
     }

@@ -94,6 +94,16 @@ struct Kept {
     desired: Desired,
 }
 
+/// Takes the lock of a state directory without reading what is in it: damaged state must not keep anyone from stopping.
+/// The lock lasts as long as the file is open.
+///
+/// # Errors
+/// The directory is somebody else's or not writable, or a controller holds the lock.
+pub fn lock_unread(directory: &Path) -> Result<File, StoreError> {
+    prepare(directory)?;
+    lock(directory)
+}
+
 /// The desired state and what goes with it, in memory as on disk. Holds the lock for as long as it lives.
 pub struct Store {
     directory: PathBuf,

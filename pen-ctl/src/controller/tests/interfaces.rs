@@ -71,6 +71,16 @@ fn an_occupied_interface_of_the_state_is_pending_until_it_is_free() {
 }
 
 #[test]
+fn forwarding_goes_on_after_a_stop_but_not_after_one_that_detaches() {
+    let mut bench = Bench::with_web();
+    bench.done(Request::Stop { detach: false });
+    assert!(bench.controller().forwards());
+    let mut bench = Bench::with_web();
+    bench.done(Request::Stop { detach: true });
+    assert!(!bench.controller().forwards());
+}
+
+#[test]
 fn vips_are_announced_when_they_or_their_links_come_and_withdrawn_when_they_go() {
     let mut bench = Bench::new();
     bench.done(attach("eth0"));

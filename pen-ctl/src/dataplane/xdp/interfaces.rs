@@ -206,6 +206,10 @@ fn occupied(what: String, name: &str, program: u32) -> DataPlaneError {
     failure_with_hint(
         what,
         format!("XDP program {program}{program_name} is already there and is not replaced"),
-        format!("detach it with the tool that put it there, or with `ip link set dev {name} xdp off`"),
+        // iproute2's `xdp off` leaves a program in generic mode where the driver has a native one.
+        format!(
+            "detach it with the tool that put it there, or with `ip link set dev {name} xdp off` (`xdpgeneric off` \
+             where `ip link` shows xdpgeneric)"
+        ),
     )
 }
