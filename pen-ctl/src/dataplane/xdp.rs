@@ -18,7 +18,7 @@ use backends::Held;
 use directory::Services;
 use guard::LoopGuard;
 use maps::Maps;
-use pins::Pins;
+use pins::{PinLock, Pins};
 use services::Table;
 
 mod backends;
@@ -34,6 +34,7 @@ mod observe;
 mod open;
 mod pins;
 mod privilege;
+mod restore;
 mod services;
 mod sys;
 
@@ -47,6 +48,10 @@ const PROGRAM: &str = "pen_xdp";
 /// The XDP data plane, open. Single writer of its pins.
 pub struct XdpPlane {
     pins: Pins,
+    /// The id that the pins share with the state.
+    instance: [u8; 16],
+    /// Keeps other controllers away, even those with a copy of our state.
+    _lock: PinLock,
     /// Holds the loaded program, for interfaces yet to be attached.
     ebpf: Ebpf,
     program_id: u32,
@@ -76,6 +81,7 @@ impl DataPlane for XdpPlane {
     }
 
     fn observe(&mut self) -> Result<Observed, DataPlaneError> {
+        self.restore_pins().map_err(|error| failure("put the pins back", error))?;
         self.collect().map_err(|error| failure("give back backend indexes", error))?;
         self.look()
     }

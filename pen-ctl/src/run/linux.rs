@@ -4,13 +4,13 @@
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::Order;
 use super::instance::{Facts, Start, decide};
+use super::{Order, patiently};
 use crate::api::ApiError;
 use crate::cli::Global;
 use crate::cli::error::CliError;
 use crate::dataplane::DataPlane;
-use crate::dataplane::xdp::{self, OpenOptions, Policy, XdpPlane};
+use crate::dataplane::xdp::{self, OpenError, OpenOptions, Policy, XdpPlane};
 use crate::machine::Machine;
 use crate::state::desired::Desired;
 use crate::state::store::Store;
@@ -39,7 +39,8 @@ pub(super) fn open(
     };
     let options =
         OpenOptions { dir: bpffs.clone(), instance, tracking_clients: wanted.tracking_clients, policy };
-    let plane = XdpPlane::open(&options).map_err(CliError::failed)?;
+    let in_use = |error: &OpenError| matches!(error, OpenError::InUse { .. });
+    let plane = patiently(|| XdpPlane::open(&options), in_use).map_err(CliError::failed)?;
     if let Start::TakeOver(id) = start {
         store.set_instance(id).map_err(ApiError::from)?;
     }

@@ -151,3 +151,50 @@ fn an_adopted_table_can_be_shared_by_others() {
     assert_eq!(seen.services[&key(0)].members, Some(members(&[11, 12])));
     assert_eq!(seen.services[&key(0)].backends[&address(12)], wants::serving(12));
 }
+
+#[test]
+fn pins_that_someone_removed_are_put_back_for_the_next_controller() {
+    let Some(place) = Place::enter() else { return };
+    let target = place.interface("a0", "a1");
+    let mut plane = place.open().unwrap();
+    plane.set_service(key(0));
+    plane.set_backend(key(0), 12);
+    plane.set_table(key(0), &[12]);
+    plane.attach("a0", &target);
+    pinned::track_v4(&place).insert([1, 2, 3], 4, 0).unwrap();
+    let before = plane.observe().unwrap();
+
+    std::fs::remove_dir_all(place.pins()).unwrap();
+    assert!(!plane.observe().unwrap().interfaces.contains_key("a0"), "the link went with its pin");
+    plane.attach("a0", &target);
+    assert_eq!(plane.observe().unwrap(), before);
+    plane.set_service(key(1));
+    drop(plane);
+
+    let mut next = place.open().unwrap();
+    let seen = next.observe().unwrap();
+    assert!(seen.interfaces["a0"].attached && seen.services.len() == 2);
+    assert!(seen.services[&key(0)].has_table && seen.services[&key(0)].backends.len() == 1);
+    assert_eq!(pinned::track_v4(&place).get(&[1, 2, 3], 0).unwrap(), 4, "clients are remembered");
+}
+
+#[test]
+fn pins_have_one_controller_at_a_time_even_with_a_copy_of_its_state() {
+    let Some(place) = Place::enter() else { return };
+    let target = place.interface("a0", "a1");
+    let mut first = place.open().unwrap();
+    first.attach("a0", &target);
+    let program = program_on("a0");
+    for policy in [Policy::Adopt, Policy::Discard] {
+        let refused = XdpPlane::open(&OpenOptions { policy, ..place.options() }).err().unwrap().to_string();
+        assert!(refused.contains("another controller"), "{refused}");
+    }
+    assert_eq!(program_on("a0"), program, "nothing was changed");
+    drop(first);
+    assert!(place.open().is_ok());
+    // A mount point stays when what is pinned in it is discarded, and is locked anew all the same.
+    let dir = place.pins().parent().unwrap().to_owned();
+    for policy in [Policy::Adopt, Policy::Discard, Policy::Adopt] {
+        XdpPlane::open(&OpenOptions { dir: dir.clone(), policy, ..place.options() }).unwrap();
+    }
+}

@@ -23,6 +23,13 @@ pub enum OpenError {
         /// Where one should be mounted.
         mount_point: PathBuf,
     },
+    /// Another controller runs on the pins.
+    #[error("the pins in {} are in use by another controller; stop that one, or use another --bpffs directory",
+            .dir.display())]
+    InUse {
+        /// The pin directory.
+        dir: PathBuf,
+    },
     /// The pins belong to another state.
     #[error("the pins in {} belong to another instance ({}, this state's is {}); run with --adopt to take them \
              over, or with --discard to remove them", .dir.display(), hex(.pins), hex(.state))]

@@ -207,8 +207,10 @@ fn create_slot_tables(name: &str) -> io::Result<OwnedFd> {
 /// The slot tables of a service, opened.
 pub(super) struct OpenedSlots {
     pub(super) slots: Mapped<Slot>,
-    /// Their descriptor if they were made: the kernel does not know them yet.
-    pub(super) made: Option<OwnedFd>,
+    /// Their descriptor.
+    pub(super) fd: OwnedFd,
+    /// They were made: the kernel does not know them yet.
+    pub(super) made: bool,
 }
 
 /// Opens the slot tables of a service from their pin, or makes them, filled with nobody.
@@ -216,7 +218,7 @@ pub(super) fn open_slots(pins: &Pins, service: u16) -> io::Result<OpenedSlots> {
     let path = pins.slots(service);
     let len = SLOTS_BOTH_HALVES as usize;
     match sys::open_pin(&path) {
-        Ok(fd) => Ok(OpenedSlots { slots: Mapped::new(fd.as_fd(), len)?, made: None }),
+        Ok(fd) => Ok(OpenedSlots { slots: Mapped::new(fd.as_fd(), len)?, fd, made: false }),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Err(_) => {
             let fd = create_slot_tables(&format!("slots_{service}"))?;
@@ -225,7 +227,7 @@ pub(super) fn open_slots(pins: &Pins, service: u16) -> io::Result<OpenedSlots> {
                 mapped::write_plain(std::slice::from_ref(cell), &Slot::EMPTY);
             }
             sys::pin(fd.as_fd(), &path)?;
-            Ok(OpenedSlots { slots, made: Some(fd) })
+            Ok(OpenedSlots { slots, fd, made: true })
         }
     }
 }

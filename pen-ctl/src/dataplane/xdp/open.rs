@@ -19,7 +19,7 @@ use super::guard::LoopGuard;
 use super::interfaces::pinned_links;
 use super::links::xdp_states;
 use super::maps::{Maps, SHAPES, backends_in_use, check_pinned, create_instance, ensure_slots_map};
-use super::pins::{Pinned, Pins, discard, inspect, remove};
+use super::pins::{PinLock, Pinned, Pins, discard, inspect, remove};
 use super::{PROGRAM, XdpPlane, directory, privilege, sys};
 
 /// The program and its maps, as built by `cargo xtask build-ebpf` and committed.
@@ -61,13 +61,21 @@ impl XdpPlane {
         }
         let pins = Pins::new(&options.dir);
         pins.check_file_system()?;
-        if make_room(options)? {
-            return Self::adopt(pins, options);
+        let adopt = may_adopt(options)?;
+        let lock = if options.dir.exists() { Some(pins.lock()?) } else { None };
+        match lock {
+            Some(lock) if adopt => return Self::adopt(pins, options, lock),
+            held => {
+                discard(&options.dir)?;
+                drop(held);
+            }
         }
+        // A directory that was removed took its lock along.
         pins.create()?;
+        let lock = pins.lock()?;
         let record = Instance { magic: MAGIC, abi_version: ABI_VERSION, reserved: 0, id: options.instance };
         create_instance(&pins, &record)?;
-        Self::adopt(pins, options).inspect_err(|_| {
+        Self::adopt(pins, options, lock).inspect_err(|_| {
             // What was just made is of no use to anybody; if it stays, the next start copes with it.
             let _ = discard(&options.dir);
         })
@@ -75,7 +83,7 @@ impl XdpPlane {
 
     /// Loads the program onto the pinned maps (making those that are missing), recovers what they hold, and puts
     /// the program into the pinned links.
-    fn adopt(pins: Pins, options: &OpenOptions) -> Result<Self, OpenError> {
+    fn adopt(pins: Pins, options: &OpenOptions, lock: PinLock) -> Result<Self, OpenError> {
         pins.create()?;
         check_pinned(&pins)?;
         ensure_slots_map(&pins)
@@ -88,6 +96,8 @@ impl XdpPlane {
         let log = logger(&mut ebpf);
         let mut plane = Self {
             pins,
+            instance: options.instance,
+            _lock: lock,
             ebpf,
             program_id,
             maps,
@@ -173,7 +183,7 @@ impl XdpPlane {
     }
 
     /// Pins the program; an earlier one keeps its pin until the new one takes its place.
-    fn pin_program(&mut self) -> Result<(), OpenError> {
+    pub(super) fn pin_program(&mut self) -> Result<(), OpenError> {
         let (next, place) = (self.pins.next_program(), self.pins.program());
         remove(&next)?;
         let failed = |error| OpenError::from_io("pin the XDP program", &error);
@@ -197,8 +207,8 @@ impl XdpPlane {
     }
 }
 
-/// Decides by the policy whether what is pinned is adopted (true), or the place is empty or emptied (false).
-fn make_room(options: &OpenOptions) -> Result<bool, OpenError> {
+/// Decides by the policy whether what is pinned is adopted (true), or is nothing or to be removed (false).
+fn may_adopt(options: &OpenOptions) -> Result<bool, OpenError> {
     let dir = options.dir.clone();
     match (options.policy, inspect(&options.dir)?) {
         (Policy::Adopt, Pinned::Instance { id }) if id == options.instance => Ok(true),
@@ -207,7 +217,7 @@ fn make_room(options: &OpenOptions) -> Result<bool, OpenError> {
         }
         (Policy::Adopt, Pinned::OtherAbi { version, .. }) => Err(OpenError::OtherAbi { dir, found: version }),
         (Policy::Adopt, Pinned::Unidentified) => Err(OpenError::Unidentified { dir }),
-        (Policy::Discard, _) | (_, Pinned::Nothing) => discard(&options.dir).map(|()| false),
+        (Policy::Discard, _) | (_, Pinned::Nothing) => Ok(false),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where things are pinned, whose the pins are, and how to remove them, with or without a controller.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -99,6 +99,27 @@ pub(super) struct Pins {
 impl Pins {
     pub(super) fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
+    }
+
+    /// The pin directory.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether there is a place for links.
+    pub(super) fn has_links_dir(&self) -> bool {
+        self.root.join("links").exists()
+    }
+
+    /// Takes the pin directory, which must exist, for one controller.
+    pub(super) fn lock(&self) -> Result<PinLock, OpenError> {
+        let failed = |error: io::Error| OpenError::from_io(format!("lock {}", self.root.display()), &error);
+        let file = File::open(&self.root).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(PinLock(file)),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: self.root.clone() }),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
     }
 
     /// Pin of a map.
@@ -225,6 +246,16 @@ impl Pins {
 /// Whether a directory is there; not being allowed to know is an error.
 fn exists(dir: &Path) -> Result<bool, OpenError> {
     dir.try_exists().map_err(|error| OpenError::from_io(format!("look into {}", dir.display()), &error))
+}
+
+/// A pin directory that is ours for as long as this lives; the kernel gives it free with the process.
+pub(super) struct PinLock(File);
+
+impl Drop for PinLock {
+    /// Closing would not do: a child process that was forked a moment ago may share the lock until it execs.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
 }
 
 /// Removes a pin; one that is not there is fine.

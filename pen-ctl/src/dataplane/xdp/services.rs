@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 use std::mem::offset_of;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use pen_common::abi::{Directory, DirectoryHalf, MAX_SERVICES, NO_BACKEND, SLOTS, ServiceEntry, Slot};
@@ -22,6 +22,7 @@ const HALF: usize = SLOTS as usize;
 /// The two slot tables of a service.
 pub(super) struct Table {
     slots: Mapped<Slot>,
+    fd: OwnedFd,
     written: Option<Written>,
 }
 
@@ -152,9 +153,9 @@ impl XdpPlane {
     /// Opens (or makes) the slot tables of a service and hands them to the kernel.
     pub(super) fn open_table(&mut self, id: u16) -> Result<Table, String> {
         let opened = open_slots(&self.pins, id).map_err(|error| error.to_string())?;
-        let mut table = Table { slots: opened.slots, written: None };
-        if let Some(fd) = opened.made {
-            sys::set_element(self.maps.slots.fd().as_fd(), u32::from(id), fd.as_raw_fd() as u32)
+        let mut table = Table { slots: opened.slots, fd: opened.fd, written: None };
+        if opened.made {
+            sys::set_element(self.maps.slots.fd().as_fd(), u32::from(id), table.fd.as_raw_fd() as u32)
                 .map_err(|error| format!("hand the slot tables to the kernel: {error}"))?;
             // Made empty, it is shared by nobody.
             table.written = Some(Written { members: Vec::new(), half: 0, checksum: table.checksum(0) });
@@ -209,6 +210,11 @@ impl Table {
     pub(super) fn members(&self, half: u32) -> Option<&Vec<Member>> {
         let written = self.written.as_ref()?;
         (written.half == half && written.checksum == self.checksum(half)).then_some(&written.members)
+    }
+
+    /// The descriptor of its map.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Whether the table in use names any backend.
