@@ -278,7 +278,14 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Kept, StoreError> {
 /// Makes the directory, or checks that nobody else may write into it.
 fn prepare(directory: &Path) -> Result<(), StoreError> {
     let refuse = |why: String, hint| StoreError::Directory { path: directory.to_owned(), why, hint };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| {
+    let make = || {
+        let absolute = std::path::absolute(directory)?;
+        let missing = absolute.ancestors().take_while(|path| !path.exists()).count();
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&absolute)?;
+        // The names of new directories must survive a power cut, too.
+        absolute.ancestors().skip(1).take(missing).try_for_each(|parent| File::open(parent)?.sync_all())
+    };
+    make().map_err(|error: io::Error| {
         refuse(format!("cannot be made: {error}"), "run as root, or use another --state-dir")
     })?;
     let facts = std::fs::metadata(directory).map_err(|error| {
