@@ -15,8 +15,8 @@ use crate::lab::namespace::Namespace;
 
 /// From one question of a client to the next.
 const PAUSE: Duration = Duration::from_millis(40);
-/// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a client waits for an answer: long enough for TCP to send a lost segment again on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// A client of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
