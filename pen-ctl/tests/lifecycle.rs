@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::io::{Read, Write as _};
+use std::io::{ErrorKind, Read, Write as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -349,8 +349,14 @@ fn systemd_hears_when_packets_would_flow_and_sigterm_leaves_them_flowing() {
     systemd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let hear = || {
         let mut message = [0; 256];
-        let length = systemd.recv(&mut message).expect("a notification");
-        String::from_utf8_lossy(&message[..length]).trim().to_owned()
+        loop {
+            match systemd.recv(&mut message) {
+                Ok(length) => return String::from_utf8_lossy(&message[..length]).trim().to_owned(),
+                // A receive with a time-out is interrupted when the machine stops the process for a moment.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("no notification: {error}"),
+            }
+        }
     };
     let mut child = pen
         .command(&["run", "-c", &file])
