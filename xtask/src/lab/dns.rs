@@ -110,7 +110,10 @@ impl Asker {
         self.socket.send(&question)?;
         let mut reply = [0; 512];
         loop {
-            let length = self.socket.recv(&mut reply)?;
+            let length = match self.socket.recv(&mut reply) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                received => received?,
+            };
             if reply[..2] == question[..2] {
                 return text(&reply[..length], question.len()).ok_or_else(|| ErrorKind::InvalidData.into());
             }
