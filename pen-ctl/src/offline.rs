@@ -1,5 +1,6 @@
 //! What can be done without a controller: by the pins and the stored state alone.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -8,32 +9,67 @@ use std::time::Duration;
 use crate::api::ApiError;
 use crate::cli::Global;
 use crate::cli::error::CliError;
-use crate::state::store::{self, Store};
+use crate::state::store::{self, Store, StoreError};
 
 /// How long a controller that was told to stop may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Takes interfaces (all of them with `None`) out of the stored state, then detaches them by the pins; gives the
-/// names of those that were in either.
-pub fn detach(global: &Global, names: Option<&[String]>) -> Result<Vec<String>, CliError> {
-    let wanted = |name: &str| names.is_none_or(|names| names.iter().any(|wanted| wanted == name));
-    let mut store = lock(global)?;
-    let mut detached = Vec::new();
-    if let Some(store) = &mut store {
-        let mut desired = store.desired().clone();
-        let before = std::mem::take(&mut desired.interfaces);
-        let (gone, kept): (Vec<_>, Vec<_>) =
-            before.into_iter().partition(|interface| wanted(&interface.name));
-        if !gone.is_empty() {
-            desired.interfaces = kept;
-            store.replace(desired).map_err(ApiError::from)?;
-            detached.extend(gone.into_iter().map(|interface| interface.name));
+/// What detaching without a controller came to.
+#[derive(Debug)]
+pub struct Detached {
+    /// The interfaces that were attached, or meant to be.
+    pub names: Vec<String>,
+    /// The stored state could not be changed, which makes no difference until somebody mends it: why.
+    pub warning: Option<String>,
+}
+
+/// Takes interfaces (all of them with `None`) out of the stored state and detaches them by the pins, whatever the
+/// state is like.
+///
+/// # Errors
+/// A controller has the state, or the pins cannot be had: nothing changed. The state still names an interface that
+/// was detached: the next controller would attach it again.
+pub fn detach(global: &Global, names: Option<&[String]>) -> Result<Detached, CliError> {
+    let kept = Kept::open(global)?;
+    let (forgotten, _lock) = match kept {
+        Kept::None => (Ok(Vec::new()), None),
+        Kept::Unusable { lock, why } => {
+            let names = detach_pinned(&global.bpffs(), names)?;
+            drop(lock);
+            return Ok(Detached { names, warning: Some(not_changed(&why)) });
         }
-    }
+        Kept::Good(mut store) => (forget(&mut store, names), Some(store)),
+    };
     let pinned = detach_pinned(&global.bpffs(), names)?;
-    let more: Vec<String> = pinned.into_iter().filter(|name| !detached.contains(name)).collect();
-    detached.extend(more);
-    Ok(detached)
+    let mut names = forgotten.map_err(|why| CliError::failed(comes_back(&pinned, &why)))?;
+    let more: Vec<String> = pinned.into_iter().filter(|name| !names.contains(name)).collect();
+    names.extend(more);
+    Ok(Detached { names, warning: None })
+}
+
+/// Takes interfaces out of the stored state; gives the names of those that were in it.
+fn forget(store: &mut Store, names: Option<&[String]>) -> Result<Vec<String>, StoreError> {
+    let wanted = |name: &str| names.is_none_or(|names| names.iter().any(|wanted| wanted == name));
+    let mut desired = store.desired().clone();
+    let before = std::mem::take(&mut desired.interfaces);
+    let (gone, kept): (Vec<_>, Vec<_>) = before.into_iter().partition(|interface| wanted(&interface.name));
+    if !gone.is_empty() {
+        desired.interfaces = kept;
+        store.replace(desired)?;
+    }
+    Ok(gone.into_iter().map(|interface| interface.name).collect())
+}
+
+fn not_changed(why: &StoreError) -> String {
+    format!("what is to be attached could not be changed: {why}")
+}
+
+fn comes_back(detached: &[String], why: &StoreError) -> String {
+    let done = match detached {
+        [] => "nothing was attached".to_owned(),
+        names => format!("detached from {} by the pins", names.join(", ")),
+    };
+    format!("{done}, but the next controller attaches again: {why}")
 }
 
 /// Detaches from every interface by the pins and leaves the stored state alone, so that the next controller
@@ -47,13 +83,33 @@ pub fn detach_until_next_run(global: &Global) -> Result<Vec<String>, CliError> {
     detach_pinned(&global.bpffs(), None)
 }
 
-/// Takes the lock of the state, where there is one, so that no controller works against us meanwhile.
-fn lock(global: &Global) -> Result<Option<Store>, CliError> {
-    let directory = global.state_dir();
-    if !directory.exists() {
-        return Ok(None);
+/// The stored state, with its lock, so that no controller works against us meanwhile.
+enum Kept {
+    /// There is none.
+    None,
+    /// No controller starts from it as it is.
+    Unusable {
+        lock: File,
+        why: StoreError,
+    },
+    Good(Store),
+}
+
+impl Kept {
+    fn open(global: &Global) -> Result<Kept, CliError> {
+        let directory = global.state_dir();
+        if !directory.exists() {
+            return Ok(Kept::None);
+        }
+        match Store::open(&directory) {
+            Ok(store) => Ok(Kept::Good(store)),
+            Err(why @ (StoreError::Unreadable { .. } | StoreError::Write { .. })) => {
+                let lock = store::lock_unread(&directory).map_err(ApiError::from)?;
+                Ok(Kept::Unusable { lock, why })
+            }
+            Err(error) => Err(ApiError::from(error).into()),
+        }
     }
-    Ok(Some(Store::open(&directory).map_err(ApiError::from)?))
 }
 
 #[cfg(target_os = "linux")]

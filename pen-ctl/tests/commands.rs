@@ -12,6 +12,7 @@ use pen_ctl::api::document::{ChangeDocument, ServiceList};
 use pen_ctl::api::{ErrorCode, ErrorDocument, Reply, Request};
 use pen_ctl::controller::ControllerHandle;
 use pen_ctl::server::{self, socket::BoundSocket};
+use pen_ctl::state::store::Store;
 
 /// `nobody`: a user that is neither root nor the one the tests run as.
 const NOBODY: u32 = 65_534;
@@ -208,9 +209,30 @@ fn a_damaged_state_does_not_keep_one_from_stopping_and_is_kept() {
     std::fs::DirBuilder::new().mode(0o700).create(place.path("state")).unwrap();
     let file = place.path("state").join("state.json");
     std::fs::write(&file, "{\"format\": 1,").unwrap();
-    place.run(&["detach", "eth0"]).refused(1, &["state.json", "it ends in the middle"]);
+    let detached = place.run(&["detach", "eth0"]);
+    assert_eq!(detached.status, 0, "{detached:?}");
+    for word in ["could not be changed", "state.json", "it ends in the middle"] {
+        assert!(detached.stderr.contains(word), "{detached:?}");
+    }
+    let json = place.run(&["--json", "detach", "eth0"]);
+    let document: ChangeDocument = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(document.warnings.len(), 1, "{json:?}");
     assert_eq!(place.run(&["stop", "--detach"]).status, 0);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "{\"format\": 1,");
+}
+
+#[test]
+fn a_detach_that_the_next_controller_undoes_is_a_failure_that_says_so() {
+    let place = Place::new();
+    let mut store = Store::open(&place.path("state")).unwrap();
+    let mut desired = store.desired().clone();
+    desired.interfaces = serde_json::from_str("[\"eth0\"]").unwrap();
+    store.replace(desired).unwrap();
+    drop(store);
+    // Not even root can write a file where a directory is.
+    std::fs::create_dir(place.path("state").join("state.json.new")).unwrap();
+    place.run(&["detach", "eth0"]).refused(1, &["next controller attaches again", "cannot be written"]);
+    assert_eq!(place.run(&["detach", "eth1"]).status, 0, "the state does not name it: nothing comes back");
 }
 
 #[test]

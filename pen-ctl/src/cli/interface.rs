@@ -10,7 +10,7 @@ use super::{Global, done};
 use crate::api::document::{ChangeDocument, InterfaceDocument, InterfaceList, InterfaceState};
 use crate::client::{Answer, Client, ClientError, segment};
 use crate::launch;
-use crate::offline::{self, Listener};
+use crate::offline::{self, Detached, Listener};
 use crate::server::routes::{AttachBody, StopBody};
 
 /// Interfaces to attach to.
@@ -21,7 +21,9 @@ Examples:
   pen-ctl attach eth0 eth1 --mode generic
   pen-ctl attach eth0 --no-announce
 
-Where no controller answers, pen.service is started if that unit exists, else a controller in the background.")]
+Where no controller answers, pen.service is started if that unit exists, else a controller in the background.
+That one never touches pins of another state: `pen-ctl run --adopt` or `pen-ctl run --discard` do, in the foreground.
+End it (packets keep flowing), then attach again: the next one runs in the background.")]
 pub struct AttachArgs {
     /// Names of interfaces
     #[arg(required = true, value_name = "IFACE")]
@@ -107,11 +109,13 @@ pub fn detach(global: &Global, args: &DetachArgs) -> Result<(), CliError> {
     match detach_by_controller(&client, names) {
         Ok(change) => changed(global, &change, &detached_line(names, change.changed)),
         Err(ClientError::NoController { .. }) => {
-            let detached = offline::detach(global, names)?;
-            let change = ChangeDocument { changed: !detached.is_empty(), warnings: Vec::new() };
+            let Detached { names: detached, warning } = offline::detach(global, names)?;
+            let change =
+                ChangeDocument { changed: !detached.is_empty(), warnings: warning.into_iter().collect() };
             let named = (!detached.is_empty()).then_some(detached.as_slice());
             let line = detached_line(named.or(names), change.changed);
-            changed(global, &change, &format!("{line} (no controller runs; done by the pins)"))
+            let how = if change.changed { "; done by the pins" } else { "" };
+            changed(global, &change, &format!("{line} (no controller runs{how})"))
         }
         Err(error) => Err(error.into()),
     }
