@@ -313,7 +313,10 @@ fn what_cannot_be_attached_is_refused_in_one_line() {
     // Another pen, with pins of its own, finds the interface taken.
     let other = machine.pen("two");
     let program = machine.program();
-    other.refused(&["attach", INTERFACE], &[INTERFACE, &program.unwrap().to_string(), "pen_xdp"]);
+    other.refused(
+        &["attach", INTERFACE],
+        &[INTERFACE, &program.unwrap().to_string(), "pen_xdp", "--bpffs DIR detach veth0"],
+    );
     assert_eq!(machine.program(), program);
     other.ok(&["stop"]);
 

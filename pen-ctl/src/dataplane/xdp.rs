@@ -39,6 +39,7 @@ mod services;
 mod sys;
 
 pub use error::OpenError;
+pub use interfaces::has_links;
 pub use open::{OpenOptions, Policy};
 pub use pins::{Pinned, detach_pinned, discard, inspect};
 

@@ -23,6 +23,8 @@ pub(super) enum Start {
 pub(super) struct Facts<'a> {
     /// Whose pins are there.
     pub(super) pinned: Pinned,
+    /// There are links among the pins: packets are forwarded by them.
+    pub(super) attached: bool,
     /// The id in our state.
     pub(super) own: Option<[u8; 16]>,
     /// Somebody asked this state for something, or a file is given.
@@ -40,7 +42,7 @@ pub(super) fn decide(facts: &Facts<'_>, order: Order) -> Result<Start, String> {
         (Pinned::Nothing, _) => Ok(Start::Build),
         (_, Order::Discard) => Ok(Start::Discard),
         (Pinned::Instance { id }, _) if facts.own == Some(id) => Ok(Start::Resume),
-        (Pinned::Instance { .. }, Order::Adopt) if !facts.wanted => Err(format!(
+        (Pinned::Instance { .. }, Order::Adopt) if facts.attached && !facts.wanted => Err(format!(
             "the state in {} is empty: to adopt the pins in {dir} with it would stop forwarding; give the \
              configuration with -c FILE, or the right --state-dir",
             facts.state_dir.display()
@@ -49,10 +51,16 @@ pub(super) fn decide(facts: &Facts<'_>, order: Order) -> Result<Start, String> {
         (Pinned::Instance { .. }, Order::None) => {
             let state =
                 if facts.wanted || facts.own.is_some() { "belongs to other pins" } else { "is empty" };
+            let pins = match facts.attached {
+                true => format!("packets are forwarded by the pins in {dir}, but"),
+                false => format!(
+                    "nothing is attached, but the pins in {dir} remember another state's clients, and"
+                ),
+            };
             Err(format!(
-                "packets are forwarded by the pins in {dir}, but the state in {} {state}; nothing was changed: \
-                 pen-ctl run --adopt takes the pins over with this state (or -c FILE), pen-ctl run --discard \
-                 removes them and starts anew, --state-dir names another state",
+                "{pins} the state in {} {state}; nothing was changed: pen-ctl run --adopt takes the pins over \
+                 with this state (or -c FILE), pen-ctl run --discard removes them and starts anew (both in the \
+                 foreground), --state-dir names another state",
                 facts.state_dir.display()
             ))
         }
@@ -76,7 +84,14 @@ mod tests {
     const THEIRS: [u8; 16] = [2; 16];
 
     fn facts(pinned: Pinned, own: Option<[u8; 16]>, wanted: bool) -> Facts<'static> {
-        Facts { pinned, own, wanted, bpffs: Path::new("/pins"), state_dir: Path::new("/state") }
+        Facts {
+            pinned,
+            attached: true,
+            own,
+            wanted,
+            bpffs: Path::new("/pins"),
+            state_dir: Path::new("/state"),
+        }
     }
 
     #[test]
@@ -98,6 +113,7 @@ mod tests {
             let refused =
                 decide(&facts(Pinned::Instance { id: THEIRS }, own, wanted), Order::None).unwrap_err();
             assert!(refused.contains("run --adopt") && refused.contains("run --discard"), "{refused}");
+            assert!(refused.contains("packets are forwarded by the pins"), "{refused}");
             assert!(refused.contains("nothing was changed"), "{refused}");
         }
     }
@@ -108,6 +124,15 @@ mod tests {
         assert_eq!(decide(&with, Order::Adopt), Ok(Start::TakeOver(THEIRS)));
         let without = facts(Pinned::Instance { id: THEIRS }, None, false);
         assert!(decide(&without, Order::Adopt).unwrap_err().contains("-c FILE"));
+    }
+
+    #[test]
+    fn pins_that_forward_nothing_are_not_said_to() {
+        let detached = Facts { attached: false, ..facts(Pinned::Instance { id: THEIRS }, None, false) };
+        let refused = decide(&detached, Order::None).unwrap_err();
+        assert!(!refused.contains("packets are forwarded"), "{refused}");
+        assert!(refused.contains("nothing is attached") && refused.contains("run --discard"), "{refused}");
+        assert_eq!(decide(&detached, Order::Adopt), Ok(Start::TakeOver(THEIRS)), "there is nothing to stop");
     }
 
     #[test]

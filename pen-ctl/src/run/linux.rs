@@ -26,6 +26,7 @@ pub(super) fn open(
     let (bpffs, state_dir) = (global.bpffs(), global.state_dir());
     let facts = Facts {
         pinned: xdp::inspect(&bpffs).map_err(CliError::failed)?,
+        attached: xdp::has_links(&bpffs).map_err(CliError::failed)?,
         own: store.instance(),
         wanted: !wanted.services.is_empty(),
         bpffs: &bpffs,

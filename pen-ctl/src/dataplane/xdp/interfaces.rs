@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use aya::programs::{Program, loaded_programs};
 
@@ -27,6 +28,14 @@ impl PinnedLink {
     pub(super) fn mode(&self, states: &BTreeMap<u32, XdpState>) -> Option<AttachMode> {
         states.get(&self.facts.ifindex)?.mode_of(self.facts.program)
     }
+}
+
+/// Whether links are pinned in `dir`: only then packets may be forwarded by these pins.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn has_links(dir: &Path) -> Result<bool, OpenError> {
+    Ok(!Pins::new(dir).links()?.is_empty())
 }
 
 /// All pinned links.
@@ -203,13 +212,17 @@ fn occupied(what: String, name: &str, program: u32) -> DataPlaneError {
     let found = loaded_programs().filter_map(Result::ok).find(|info| info.id() == program);
     let known = found.as_ref().and_then(|info| info.name_as_str()).filter(|name| !name.is_empty());
     let program_name = known.map(|name| format!(" ({name})")).unwrap_or_default();
-    failure_with_hint(
-        what,
-        format!("XDP program {program}{program_name} is already there and is not replaced"),
+    let hint = match known {
+        // `ip link` takes no program away from a link, and that is how pen attaches.
+        Some(PROGRAM) => format!(
+            "another pen put it there: `pen-ctl --bpffs DIR detach {name}` with the directory of its pins detaches it"
+        ),
         // iproute2's `xdp off` leaves a program in generic mode where the driver has a native one.
-        format!(
+        _ => format!(
             "detach it with the tool that put it there, or with `ip link set dev {name} xdp off` (`xdpgeneric off` \
              where `ip link` shows xdpgeneric)"
         ),
-    )
+    };
+    let why = format!("XDP program {program}{program_name} is already there and is not replaced");
+    failure_with_hint(what, why, hint)
 }
