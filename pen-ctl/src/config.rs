@@ -1,6 +1,7 @@
 //! The configuration file: TOML in, checked whole, with line and column of what is wrong.
 
 mod keys;
+mod places;
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,7 +13,8 @@ use toml::Spanned;
 use crate::api::{ApiError, ErrorCode};
 use crate::state::desired::{Desired, InterfaceSpec, Service};
 use crate::state::spec::ServiceSpec;
-use crate::state::{text, validate};
+use crate::state::text;
+use places::Places;
 
 /// Bytes of a file at most.
 pub const FILE_MAX: u64 = 16 << 20;
@@ -77,15 +79,10 @@ impl Config {
         let File { seed, interfaces, tracking_clients, services } =
             toml::from_str(text).map_err(toml_error)?;
 
-        for interface in interfaces.iter().flatten() {
-            validate::interfaces(std::slice::from_ref(interface.get_ref()))
-                .map_err(|error| at(Some(interface.span()), &error.to_string()))?;
-        }
         for spec in &services {
-            let wrong = |message: String| at(Some(spec.span()), &message);
-            let service = spec.get_ref().complete().map_err(|error| wrong(error.to_string()))?;
-            validate::service(&service).map_err(|error| wrong(error.to_string()))?;
+            spec.get_ref().complete().map_err(|error| at(Some(spec.span()), &error.to_string()))?;
         }
+        let places = Places::new(&interfaces, &services, table.get_ref());
         let config = Self {
             seed,
             interfaces: interfaces.map(|all| all.into_iter().map(Spanned::into_inner).collect()),
@@ -94,7 +91,7 @@ impl Config {
             digest: digest(text),
         };
         let alone = config.onto(&Desired::new(0)).map_err(|error| at(None, &error.to_string()))?;
-        validate::desired(&alone).map_err(|error| at(None, &error.to_string()))?;
+        places.check(&alone).map_err(|(span, message)| at(span, &message))?;
         Ok(config)
     }
 

@@ -62,8 +62,37 @@ fn mistakes_are_told_with_line_and_column() {
     says(&format!("{service}affinity = \"cleint\""), "4:12", "cleint");
     says("[[service]]\nname = \"web\"\n", "1:1", "`vip` is missing");
     says("interfaces = [\"eth0\", \"far-too-long-a-name\"]", "1:23", "too long");
-    says(&format!("{service}backend = [{{ address = \"2001:db8::1\" }}]"), "1:1", "is IPv6");
-    assert!(wrong(&format!("{service}{service}")).contains("already"));
+}
+
+#[test]
+fn what_breaks_a_rule_is_told_where_it_is_written() {
+    let web = "[[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\n";
+    let dns = "[[service]]\nname = \"dns\"\nvip = \"10.0.0.101:53/udp\"\n";
+    let once = "already; it can be in the file only once";
+    says(&format!("{web}{dns}{web}"), "7:1", once);
+    says(&format!("{web}{dns}{}", web.replace("web", "www")), "7:1", once);
+    says(&format!("{web}{}", dns.replace("10.0.0.101", "224.0.0.1")), "4:1", "multicast");
+    let second = |address: &str| {
+        format!("{web}backend = [{{ address = \"10.0.0.11\" }}, {{ address = \"{address}\" }}]\n")
+    };
+    says(&second("2001:db8::1"), "4:39", "is IPv6");
+    says(&second("10.0.0.11"), "4:39", once);
+    says(&second("10.0.0.100"), "4:39", "own VIP");
+    says(&format!("{dns}{}", second("10.0.0.101")), "7:39", "the VIP of service dns");
+    says(
+        &format!(
+            "{web}[[service.backend]]\naddress = \"10.0.0.11\"\n[[service.backend]]\naddress = \"127.0.0.1\"\n"
+        ),
+        "6:1",
+        "loopback",
+    );
+    says("interfaces = [\"eth0\", \"eth1\", \"eth0\"]", "1:31", "twice");
+    // Of several, the first, with its own words.
+    says(
+        &format!("{}{web}{web}", dns.replace("10.0.0.101", "fe80::1").replace("fe80::1:53", "[fe80::1]:53")),
+        "1:1",
+        "link-local",
+    );
 }
 
 #[test]

@@ -72,13 +72,7 @@ impl Controller {
                 warnings.push(format!("service {}: no backend is serving", service.name));
             }
         }
-        if self.file_differs() {
-            let file = self.options.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-            warnings.push(format!(
-                "{file} is not what was last applied; SIGHUP to the controller applies it, what was asked at run time \
-                 stands until then"
-            ));
-        }
+        warnings.extend(self.file_warning());
         warnings
     }
 

@@ -290,12 +290,15 @@ fn not_a_host(address: IpAddr) -> Option<&'static str> {
     let v4_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     let v4_zero_net = matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 0);
     let v4_in_v6 = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    let v6_link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     match address {
         _ if address.is_unspecified() => Some("the unspecified address"),
         _ if address.is_loopback() => Some("a loopback address"),
         _ if address.is_multicast() => Some("a multicast address"),
         _ if v4_broadcast => Some("the broadcast address"),
         _ if v4_zero_net => Some("in 0.0.0.0/8, which no host has"),
+        // It means another host on each link, and a frame for it does not say which.
+        _ if v6_link_local => Some("a link-local address, which is not the same host on every link"),
         _ if v4_in_v6 => Some("an IPv4 address written as IPv6"),
         _ => None,
     }

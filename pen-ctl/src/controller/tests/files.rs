@@ -58,6 +58,10 @@ fn a_reload_applies_the_file_again_and_a_wrong_one_changes_nothing() {
     let error = bench.ask(Request::Reload).unwrap_err();
     assert!(error.to_string().contains("pen.toml:5:41: unknown key `adress`"), "{error}");
     assert_eq!(bench.state(), state);
+    let warnings = bench.status().warnings;
+    let broken: Vec<_> = warnings.iter().filter(|warning| warning.contains("pen.toml")).collect();
+    assert!(matches!(broken[..], [one] if one.contains("5:41: unknown key `adress`")), "{warnings:?}");
+    assert!(!broken[0].contains("SIGHUP"), "it would not be applied: {broken:?}");
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn vips_must_be_reachable_addresses() {
         ("255.255.255.255:80/tcp", "broadcast"),
         ("[::1]:80/tcp", "loopback"),
         ("[ff02::1]:80/tcp", "multicast"),
+        ("[fe80::1]:80/tcp", "link-local"),
         ("[::ffff:10.0.0.1]:80/tcp", "written as IPv6"),
     ] {
         service_refused(ServiceSpec { vip: Some(vip.parse().unwrap()), ..web() }, why);
