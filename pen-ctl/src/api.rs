@@ -210,6 +210,17 @@ impl From<crate::state::text::TextError> for ApiError {
     }
 }
 
+/// The key of an object whose value alone brings about the same complaint, unless that names it already.
+fn key_at_fault<T: serde::de::DeserializeOwned>(body: &[u8], complaint: &str) -> Option<String> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
+    let (key, _) = object.into_iter().find(|(key, value)| {
+        let alone = serde_json::Map::from_iter([(key.clone(), value.clone())]);
+        let error = serde_json::from_value::<T>(alone.into()).err();
+        error.is_some_and(|error| error.to_string() == complaint)
+    })?;
+    (!complaint.contains(key.as_str())).then_some(key)
+}
+
 /// Reads a request's JSON body; errors are in words for people.
 pub fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| {
@@ -217,7 +228,9 @@ pub fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError
         let place = format!(" at line {} column {}", error.line(), error.column());
         match error.classify() {
             serde_json::error::Category::Data => {
-                crate::state::text::TextError(text.trim_end_matches(place.as_str()).to_owned()).into()
+                let text = text.trim_end_matches(place.as_str());
+                let key = key_at_fault::<T>(body, text).map(|key| format!("{key}: ")).unwrap_or_default();
+                crate::state::text::TextError(format!("{key}{text}")).into()
             }
             _ => ApiError::invalid(format!("the request is not JSON: {text}"), "send a JSON object"),
         }

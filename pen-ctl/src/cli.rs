@@ -204,6 +204,15 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
     }
 }
 
+/// An option of a command that changes what is there: no default takes its place when it is left out.
+fn as_it_stays(option: clap::Arg) -> clap::Arg {
+    let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+    match help.split_once("[default:") {
+        Some((help, _)) => option.help(help.trim_end().to_owned()),
+        None => option,
+    }
+}
+
 /// Ends a command that changed something: a line for people, or the API's document.
 fn done(global: &Global, answer: &Answer, line: &str) -> Result<(), CliError> {
     render::print(if global.json { &answer.text } else { line });

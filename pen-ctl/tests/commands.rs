@@ -191,7 +191,18 @@ fn what_cannot_be_is_refused_before_anybody_is_asked() {
         (&["service", "add", "web", "10.0.0.100:80/tcp", "--scheduler", "round-robin"], "not supported yet"),
         (&["service", "add", "web", "10.0.0.100:80/tcp", "--health", "tcp,rise"], "key=value"),
         (&["service", "set", "web", "--tracking-timeout", "5"], "unit"),
-        (&["service", "set", "web", "--affinity", "random"], "random"),
+        (
+            &["service", "set", "web", "--affinity", "random"],
+            "service web: affinity: unknown variant `random`",
+        ),
+        (
+            &["backend", "add", "web", "10.0.0.11", "--weight", "0"],
+            "backend 10.0.0.11 of service web: weight 0",
+        ),
+        (
+            &["backend", "set", "web", "10.0.0.11", "--weight", "-1"],
+            "weight -1 is out of range; use 1 to 1000",
+        ),
         (&["backend", "add", "web", "10.0.0.11:80"], "has a port"),
         (&["backend", "set", "web", "10.0.0.11:80", "--weight", "2"], "has a port"),
         (&["backend", "set", "web", "10.0.0.11", "--mac", "2:0:0"], "MAC"),

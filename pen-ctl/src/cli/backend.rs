@@ -6,7 +6,7 @@ use hyper::Method;
 use super::error::CliError;
 use super::render::status::{self, View};
 use super::values::{Keys, body};
-use super::{Global, done, show};
+use super::{Global, as_it_stays, done, show};
 use crate::api::ApiError;
 use crate::api::document::{BackendDocument, BackendList};
 use crate::client::{Answer, segment};
@@ -26,7 +26,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   pen-ctl backend set web 10.0.0.11 --state drain
-  pen-ctl backend set web 10.0.0.11 --state up --weight 5")]
+  pen-ctl backend set web 10.0.0.11 --state up --weight 5",
+        mut_args = as_it_stays)]
     Set(AddArgs),
     /// Remove a backend from a service
     #[command(after_help = "Example:\n  pen-ctl backend remove web 10.0.0.11")]
@@ -66,17 +67,18 @@ pub struct ListArgs {
 #[derive(Debug, Args)]
 struct Flags {
     /// Its share of the newcomers, 1 to 1000 [default: 1]
-    #[arg(long, value_name = "N")]
-    weight: Option<u64>,
+    // Signed, so that the rule for weights is what refuses a negative one.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    weight: Option<i64>,
     /// Lowest serves first [default: 0]
-    #[arg(long, value_name = "N")]
-    priority: Option<u64>,
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    priority: Option<i64>,
     /// Its MAC, where it should not be asked for with ARP or neighbor discovery
     #[arg(long, value_name = "MAC")]
     mac: Option<String>,
     /// The VLAN it is on; goes with --mac
-    #[arg(long, value_name = "ID")]
-    vlan: Option<u64>,
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    vlan: Option<i64>,
     /// `up`, `drain` (keeps the clients it has, gets no new ones) or `down` [default: up]
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
@@ -101,14 +103,16 @@ pub fn execute(global: &Global, command: BackendCommand) -> Result<(), CliError>
     let client = global.client();
     match command {
         BackendCommand::Add(AddArgs { which: WhichArgs { service, address }, flags }) => {
+            let keys = Keys::default().set("address", Some(address.as_str()));
             let spec: BackendSpec =
-                flags.add_to(Keys::default().set("address", Some(address.as_str()))).read()?;
+                flags.add_to(keys).read(&format!("backend {address} of service {service}"))?;
             let path = format!("/v1/services/{}/backends", segment(&service));
             let answer = client.call(Method::POST, &path, Some(body(&spec)?))?;
             told(global, &answer, &format!("backend {address} added to {service}"))
         }
         BackendCommand::Set(AddArgs { which: WhichArgs { service, address }, flags }) => {
-            let spec: BackendSpec = flags.add_to(Keys::default()).not_empty()?.read()?;
+            let keys = flags.add_to(Keys::default()).not_empty()?;
+            let spec: BackendSpec = keys.read(&format!("backend {address} of service {service}"))?;
             let answer = client.call(Method::PATCH, &path(&service, &address)?, Some(body(&spec)?))?;
             told(global, &answer, &format!("backend {address} of {service} changed"))
         }

@@ -74,7 +74,7 @@ pub fn attach(global: &Global, args: &AttachArgs) -> Result<(), CliError> {
     for name in &args.interfaces {
         let announce = args.no_announce.then_some(false);
         let keys = Keys::default().set("name", Some(name.as_str())).set("mode", args.mode.as_deref());
-        interfaces.push(keys.set("announce", announce).read()?);
+        interfaces.push(keys.set("announce", announce).read(&format!("interface {name}"))?);
     }
     let body = body(&AttachBody { interfaces })?;
     let client = global.client();

@@ -6,7 +6,7 @@ use hyper::Method;
 use super::error::CliError;
 use super::render::{self, status::View};
 use super::values::{Keys, body};
-use super::{Global, done};
+use super::{Global, as_it_stays, done};
 use crate::api::document::ServiceList;
 use crate::client::segment;
 use crate::state::spec::ServiceSpec;
@@ -25,7 +25,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   pen-ctl service set web --tracking-timeout 1h
-  pen-ctl service set web --health tcp,interval=500ms,timeout=200ms")]
+  pen-ctl service set web --health tcp,interval=500ms,timeout=200ms",
+        mut_args = as_it_stays)]
     Set(SetArgs),
     /// Remove a service with its backends
     #[command(after_help = "Example:\n  pen-ctl service remove web")]
@@ -119,13 +120,13 @@ pub fn execute(global: &Global, command: ServiceCommand) -> Result<(), CliError>
     match command {
         ServiceCommand::Add(AddArgs { name, vip, flags }) => {
             let keys = Keys::default().set("name", Some(name.as_str())).set("vip", Some(vip.as_str()));
-            let spec: ServiceSpec = flags.add_to(keys).read()?;
+            let spec: ServiceSpec = flags.add_to(keys).read(&format!("service {name}"))?;
             let answer = client.call(Method::POST, "/v1/services", Some(body(&spec)?))?;
             done(global, &answer, &format!("service {name} added on {vip}"))
         }
         ServiceCommand::Set(SetArgs { name, vip, rename, flags }) => {
             let keys = Keys::default().set("vip", vip).set("name", rename);
-            let spec: ServiceSpec = flags.add_to(keys).not_empty()?.read()?;
+            let spec: ServiceSpec = flags.add_to(keys).not_empty()?.read(&format!("service {name}"))?;
             let answer = client.call(Method::PATCH, &path(&name), Some(body(&spec)?))?;
             done(global, &answer, &format!("service {name} changed"))
         }

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::CliError;
-use crate::api::decode;
+use crate::api::{ApiError, decode};
 
 /// Keys and values under construction; flags that were not given leave no key.
 #[derive(Debug, Default)]
@@ -28,9 +28,10 @@ impl Keys {
         }
     }
 
-    /// The typed request they make.
-    pub fn read<T: DeserializeOwned>(self) -> Result<T, CliError> {
-        Ok(decode(Value::Object(self.0).to_string().as_bytes())?)
+    /// The typed request they make; `about` is what complaints are about.
+    pub fn read<T: DeserializeOwned>(self, about: &str) -> Result<T, CliError> {
+        let read = decode(Value::Object(self.0).to_string().as_bytes());
+        Ok(read.map_err(|error| ApiError { message: format!("{about}: {}", error.message), ..error })?)
     }
 }
 
@@ -48,13 +49,18 @@ mod tests {
     #[test]
     fn flags_obey_the_rules_of_the_file() {
         let spec: BackendSpec =
-            Keys::default().set("weight", Some(2)).set("mac", None::<String>).read().unwrap();
+            Keys::default().set("weight", Some(2)).set("mac", None::<String>).read("backend").unwrap();
         assert_eq!(spec, BackendSpec { weight: Some(2), ..BackendSpec::default() });
 
-        let spec: ServiceSpec = Keys::default().set("health", Some("tcp,rise=5")).read().unwrap();
+        let spec: ServiceSpec =
+            Keys::default().set("health", Some("tcp,rise=5")).read("service web").unwrap();
         assert_eq!(spec.health, Some(Health::Tcp(TcpHealth { rise: 5, ..TcpHealth::default() })));
 
-        let error = Keys::default().set("scheduler", Some("round-robin")).read::<ServiceSpec>().unwrap_err();
-        assert!(error.to_string().contains("not supported yet"), "{error}");
+        let refused = |key: &str, value: &str| {
+            Keys::default().set(key, Some(value)).read::<ServiceSpec>("service web").unwrap_err().to_string()
+        };
+        assert!(refused("scheduler", "round-robin").contains("not supported yet"));
+        let error = refused("affinity", "bogus");
+        assert!(error.starts_with("service web: affinity: ") && error.contains("bogus"), "{error}");
     }
 }
