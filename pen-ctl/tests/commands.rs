@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use pen_ctl::api::document::{ChangeDocument, ServiceList};
+use pen_ctl::api::document::{ChangeDocument, CheckDocument, ServiceList};
 use pen_ctl::api::{ErrorCode, ErrorDocument, Reply, Request};
 use pen_ctl::controller::ControllerHandle;
 use pen_ctl::server::{self, socket::BoundSocket};
@@ -266,7 +266,8 @@ fn check_needs_neither_root_nor_a_controller() {
     let good = place.path("good.toml");
     std::fs::write(
         &good,
-        "[[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\nbackend = [{ address = \"10.0.0.11\" }]\n",
+        "interfaces = [\"eth0\", \"eth1\"]\n\
+         [[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\nbackend = [{ address = \"10.0.0.11\" }]\n",
     )
     .unwrap();
     let bad = place.path("bad.toml");
@@ -279,7 +280,15 @@ fn check_needs_neither_root_nor_a_controller() {
     };
     let ended = run(&good);
     assert_eq!((ended.status, ended.stderr.as_str()), (0, ""), "{ended:?}");
-    assert!(ended.stdout.contains("1 service"), "{ended:?}");
+    assert!(ended.stdout.contains("2 interfaces, 1 service, 1 backend)"), "{ended:?}");
+    let json = place.run(&["--json", "check", good.to_str().unwrap()]);
+    let held: CheckDocument = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((held.interfaces, held.services, held.backends), (2, 1, 1));
+    let empty = place.path("empty.toml");
+    std::fs::write(&empty, "# nothing\n").unwrap();
+    let ended = run(&empty);
+    assert_eq!(ended.status, 0);
+    assert!(ended.stderr.contains("removes every service"), "{ended:?}");
     run(&bad).refused(1, &["bad.toml:2:1", "intrefaces"]);
     run(&place.path("none.toml")).refused(1, &["none.toml"]);
 }

@@ -177,6 +177,21 @@ pub struct PacketsDocument {
     pub dropped: BTreeMap<String, u64>,
 }
 
+/// What a good configuration file holds: what `check` answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckDocument {
+    /// The file.
+    pub file: String,
+    /// How many interfaces it names.
+    pub interfaces: usize,
+    /// How many services.
+    pub services: usize,
+    /// How many backends, over all services.
+    pub backends: usize,
+    /// What somebody should know about it, one line each.
+    pub warnings: Vec<String>,
+}
+
 /// What a change came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeDocument {

@@ -10,7 +10,7 @@ use super::render::{self, status::View};
 use super::values::body;
 use super::{Global, show};
 use crate::api::ApiError;
-use crate::api::document::ChangeDocument;
+use crate::api::document::CheckDocument;
 use crate::config::{self, Config};
 use crate::state::desired::Desired;
 
@@ -35,17 +35,33 @@ pub fn status(global: &Global) -> Result<(), CliError> {
     let answer = global.client().call(Method::GET, "/v1/status", None)?;
     show(global, &answer, |document| render::status::status(document, View::for_stdout()))
 }
+
 /// Validates a file; says what it holds.
 pub fn check(global: &Global, args: &CheckArgs) -> Result<(), CliError> {
     let name = args.file.display().to_string();
     let text = config::read(&args.file).map_err(ApiError::from)?;
     let config = Config::parse(&name, &text).map_err(ApiError::from)?;
     let desired = config.onto(&Desired::new(0)).map_err(ApiError::from)?;
+    let mut held = CheckDocument {
+        file: name,
+        interfaces: desired.interfaces.len(),
+        services: desired.services.len(),
+        backends: desired.services.iter().map(|service| service.backends.len()).sum(),
+        warnings: Vec::new(),
+    };
+    if held.interfaces == 0 && held.services == 0 {
+        let empty = "it names neither interfaces nor services: applied, it removes every service there is";
+        held.warnings.push(empty.to_owned());
+    }
     if global.json {
-        render::print(&body(&ChangeDocument::default())?);
+        render::print(&body(&held)?);
         return Ok(());
     }
-    let backends: usize = desired.services.iter().map(|service| service.backends.len()).sum();
-    render::print(&format!("{name}: good ({} services, {backends} backends)", desired.services.len()));
+    let parts = [(held.interfaces, "interface"), (held.services, "service"), (held.backends, "backend")];
+    let parts = parts.map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }));
+    render::print(&format!("{}: good ({})", held.file, parts.join(", ")));
+    for warning in &held.warnings {
+        eprintln!("pen-ctl: warning: {}: {warning}", held.file);
+    }
     Ok(())
 }
