@@ -60,7 +60,7 @@ pub struct Controller {
     standings: Standings,
     /// What the data plane would not do, last time round.
     failures: BTreeMap<Subject, String>,
-    /// Those of them that were logged.
+    /// What was logged of that, and of interfaces that wait for something.
     logged: BTreeMap<Subject, String>,
     /// Services whose first table was due already.
     built: BTreeSet<ServiceKey>,

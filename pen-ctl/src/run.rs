@@ -119,6 +119,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
             .map_err(ApiError::from)?;
     let wanted = wanted(&store, file.as_ref())?;
     let plane = platform::open(global, &mut store, &wanted, args.order())?;
+    tracing::info!("pen {} runs as process {}", env!("CARGO_PKG_VERSION"), std::process::id());
     if let Some(file) = &file {
         apply(&mut store, file)?;
     }

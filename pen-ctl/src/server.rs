@@ -2,6 +2,7 @@
 
 use tokio::net::UnixListener;
 
+mod audit;
 mod message;
 pub mod peer;
 pub mod routes;

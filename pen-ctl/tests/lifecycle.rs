@@ -220,7 +220,14 @@ fn attach_starts_a_controller_and_forwarding_outlives_it() {
     pen.ok(&["stop"]);
     assert!(!runs(after.controller.pid));
     assert!(machine.program().is_some());
-    assert!(pen.log().contains("frozen"), "{}", pen.log());
+    let log = pen.log();
+    assert!(log.contains("frozen"), "{log}");
+    // Who reads the log finds what was asked, by whom, and of which pen.
+    for line in ["service added: {\"name\":\"web\"", "backend added to service web", "user=0", "told to end"]
+    {
+        assert!(log.contains(line), "{line:?} is missing: {log}");
+    }
+    assert!(log.contains(&format!("pen {} runs", env!("CARGO_PKG_VERSION"))), "{log}");
 
     // Detached without a controller, for good: the next one does not attach again.
     let ended = pen.ok(&["detach", INTERFACE]);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Controller;
+use crate::api::document::{InterfaceDocument, InterfaceState};
 use crate::dataplane::{HealthStatus, Operation, ServiceKey};
 use crate::plan::plan;
 use crate::state::desired::Service;
@@ -146,14 +147,35 @@ impl Controller {
         }
     }
 
-    /// Logs what fails now and did not before, once.
+    /// Logs what fails now and did not before, and which interfaces now wait for something, once.
     pub(super) fn log_failures(&mut self) {
-        for (subject, why) in &self.failures {
-            if self.logged.get(subject) != Some(why) {
-                tracing::warn!("{why}; trying again every 5 s");
+        let failures = self.failures.iter().map(|(subject, why)| {
+            let retried = format!("{why}; trying again every 5 s");
+            (subject.clone(), retried)
+        });
+        let mut troubles = self.pending_interfaces();
+        troubles.extend(failures);
+        for (subject, trouble) in &troubles {
+            if self.logged.get(subject) != Some(trouble) {
+                tracing::warn!("{trouble}");
             }
         }
-        self.logged.clone_from(&self.failures);
+        self.logged = troubles;
+    }
+
+    /// Interfaces that are meant to be attached and are not, although nothing failed.
+    fn pending_interfaces(&self) -> BTreeMap<Subject, String> {
+        if !self.started || self.ended {
+            return BTreeMap::new();
+        }
+        let all = self.store.desired().interfaces.iter().map(|spec| self.interface(spec));
+        let pending = all.filter(|interface| interface.state == InterfaceState::Pending);
+        pending
+            .map(|InterfaceDocument { name, detail, .. }| {
+                let trouble = format!("interface {name}: {detail}");
+                (Subject::Interface(name), trouble)
+            })
+            .collect()
     }
 
     fn forget_the_removed(&mut self) {
@@ -249,10 +271,17 @@ impl Controller {
         }
     }
 
+    /// Logs which backends began or ceased to serve; of those that a predecessor left serving, only how many.
     fn log_changes(&self, standings: &Standings) {
+        let mut as_before = 0;
         for ((key, address), standing) in standings {
             let before = self.standings.get(&(*key, *address));
             if before.is_some_and(|before| before.reason == standing.reason) {
+                continue;
+            }
+            let adopted = before.is_none() && self.seen.adopted.contains_key(&(*key, *address));
+            if adopted && standing.reason.is_none() {
+                as_before += 1;
                 continue;
             }
             let name = self.store.desired().services.iter().find(|service| service.vip == *key);
@@ -261,6 +290,9 @@ impl Controller {
                 None => tracing::info!(service, backend = %address, "serving"),
                 Some(reason) => tracing::info!(service, backend = %address, reason, "not serving"),
             }
+        }
+        if as_before > 0 {
+            tracing::info!(backends = as_before, "serving as before the controller's restart");
         }
     }
 }

@@ -97,7 +97,7 @@ impl Controller {
         Reply::Interfaces(InterfaceList { interfaces: specs.map(|spec| self.interface(spec)).collect() })
     }
 
-    fn interface(&self, spec: &InterfaceSpec) -> InterfaceDocument {
+    pub(super) fn interface(&self, spec: &InterfaceSpec) -> InterfaceDocument {
         let found = self.observed.interfaces.get(&spec.name).filter(|found| found.attached);
         let failure = self.failures.get(&Subject::Interface(spec.name.clone()));
         let (state, detail) = match (found, failure, link_named(&self.seen.links, &spec.name)) {

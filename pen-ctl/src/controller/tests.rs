@@ -4,6 +4,7 @@ mod adoption;
 mod changes;
 mod files;
 mod interfaces;
+mod logs;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -78,8 +78,8 @@ impl IntoResponse for Failure {
     }
 }
 
-/// Proof that the peer may change things.
-pub(super) struct Writer;
+/// Proof that the peer may change things, and who it is.
+pub(super) struct Writer(pub(super) Peer);
 
 impl<S: Send + Sync> FromRequestParts<S> for Writer {
     type Rejection = Failure;
@@ -89,7 +89,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Writer {
             .await
             .unwrap_or(ConnectInfo(Peer { uid: None }));
         peer.may_write()?;
-        Ok(Self)
+        Ok(Self(peer))
     }
 }
 

@@ -19,8 +19,8 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
-use super::LONGEST_BODY;
 use super::message::{Answer, Body, Document, Failure, Name, Optional, Which, Writer, not_found};
+use super::{LONGEST_BODY, audit};
 use crate::api::{ApiError, Interfaces, Reply, Request};
 use crate::controller::ControllerHandle;
 use crate::dataplane::AttachMode;
@@ -59,8 +59,8 @@ async fn service_list(State(controller): Controller) -> Answer {
     ask(&controller, Request::ServiceList).await
 }
 
-async fn service_add(State(controller): Controller, _: Writer, Body(spec): Body<ServiceSpec>) -> Answer {
-    Ok(ask(&controller, Request::ServiceAdd(spec)).await?.created())
+async fn service_add(State(controller): Controller, writer: Writer, Body(spec): Body<ServiceSpec>) -> Answer {
+    Ok(change(&controller, writer, Request::ServiceAdd(spec)).await?.created())
 }
 
 async fn service_show(State(controller): Controller, Name(name): Name) -> Answer {
@@ -70,14 +70,14 @@ async fn service_show(State(controller): Controller, Name(name): Name) -> Answer
 async fn service_set(
     State(controller): Controller,
     Name(name): Name,
-    _: Writer,
+    writer: Writer,
     Body(spec): Body<ServiceSpec>,
 ) -> Answer {
-    ask(&controller, Request::ServiceSet { name, spec }).await
+    change(&controller, writer, Request::ServiceSet { name, spec }).await
 }
 
-async fn service_remove(State(controller): Controller, Name(name): Name, _: Writer) -> Answer {
-    ask(&controller, Request::ServiceRemove { name }).await
+async fn service_remove(State(controller): Controller, Name(name): Name, writer: Writer) -> Answer {
+    change(&controller, writer, Request::ServiceRemove { name }).await
 }
 
 async fn backend_list(State(controller): Controller) -> Answer {
@@ -91,10 +91,10 @@ async fn backends_of(State(controller): Controller, Name(name): Name) -> Answer 
 async fn backend_add(
     State(controller): Controller,
     Name(service): Name,
-    _: Writer,
+    writer: Writer,
     Body(spec): Body<BackendSpec>,
 ) -> Answer {
-    Ok(ask(&controller, Request::BackendAdd { service, spec }).await?.created())
+    Ok(change(&controller, writer, Request::BackendAdd { service, spec }).await?.created())
 }
 
 async fn backend_show(State(controller): Controller, which: Which) -> Answer {
@@ -113,18 +113,18 @@ async fn backend_show(State(controller): Controller, which: Which) -> Answer {
 async fn backend_set(
     State(controller): Controller,
     Which { service, address }: Which,
-    _: Writer,
+    writer: Writer,
     Body(spec): Body<BackendSpec>,
 ) -> Answer {
-    ask(&controller, Request::BackendSet { service, address, spec }).await
+    change(&controller, writer, Request::BackendSet { service, address, spec }).await
 }
 
 async fn backend_remove(
     State(controller): Controller,
     Which { service, address }: Which,
-    _: Writer,
+    writer: Writer,
 ) -> Answer {
-    ask(&controller, Request::BackendRemove { service, address }).await
+    change(&controller, writer, Request::BackendRemove { service, address }).await
 }
 
 async fn interface_list(State(controller): Controller) -> Answer {
@@ -150,8 +150,8 @@ pub struct AttachBody {
     pub interfaces: Vec<InterfaceSpec>,
 }
 
-async fn attach(State(controller): Controller, _: Writer, Body(body): Body<AttachBody>) -> Answer {
-    ask(&controller, Request::Attach(body.interfaces)).await
+async fn attach(State(controller): Controller, writer: Writer, Body(body): Body<AttachBody>) -> Answer {
+    change(&controller, writer, Request::Attach(body.interfaces)).await
 }
 
 /// How to attach to one interface.
@@ -171,23 +171,23 @@ impl Default for AttachOneBody {
 async fn attach_one(
     State(controller): Controller,
     Name(name): Name,
-    _: Writer,
+    writer: Writer,
     Optional(body): Optional<AttachOneBody>,
 ) -> Answer {
     let AttachOneBody { mode, announce } = body;
-    ask(&controller, Request::Attach(vec![InterfaceSpec { name, mode, announce }])).await
+    change(&controller, writer, Request::Attach(vec![InterfaceSpec { name, mode, announce }])).await
 }
 
-async fn detach_all(State(controller): Controller, _: Writer) -> Answer {
-    ask(&controller, Request::Detach(Interfaces::All)).await
+async fn detach_all(State(controller): Controller, writer: Writer) -> Answer {
+    change(&controller, writer, Request::Detach(Interfaces::All)).await
 }
 
-async fn detach(State(controller): Controller, Name(name): Name, _: Writer) -> Answer {
-    ask(&controller, Request::Detach(Interfaces::Named(vec![name]))).await
+async fn detach(State(controller): Controller, Name(name): Name, writer: Writer) -> Answer {
+    change(&controller, writer, Request::Detach(Interfaces::Named(vec![name]))).await
 }
 
-async fn reload(State(controller): Controller, _: Writer) -> Answer {
-    ask(&controller, Request::Reload).await
+async fn reload(State(controller): Controller, writer: Writer) -> Answer {
+    change(&controller, writer, Request::Reload).await
 }
 
 /// How to end.
@@ -198,8 +198,8 @@ pub struct StopBody {
     pub detach: bool,
 }
 
-async fn stop(State(controller): Controller, _: Writer, Optional(body): Optional<StopBody>) -> Answer {
-    ask(&controller, Request::Stop { detach: body.detach }).await
+async fn stop(State(controller): Controller, writer: Writer, Optional(body): Optional<StopBody>) -> Answer {
+    change(&controller, writer, Request::Stop { detach: body.detach }).await
 }
 
 async fn unknown_path(uri: Uri) -> Failure {
@@ -212,6 +212,14 @@ async fn wrong_method(method: Method, uri: Uri) -> Failure {
         status: StatusCode::METHOD_NOT_ALLOWED,
         error: ApiError::invalid(message, "see the Allow header"),
     }
+}
+
+/// Has something changed, and logs what was and who asked for it.
+async fn change(controller: &ControllerHandle, Writer(peer): Writer, request: Request) -> Answer {
+    let what = audit::what(&request);
+    let reply = controller.request(request).await?;
+    tracing::info!(user = peer.uid, "{what}");
+    Document::of(&reply)
 }
 
 async fn ask(controller: &ControllerHandle, request: Request) -> Answer {

@@ -1,0 +1,44 @@
+//! What the log says, and how often.
+
+use super::*;
+
+/// What is logged while something is done.
+fn logged(doing: impl FnOnce()) -> Vec<String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let writer = Arc::new(file.reopen().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+    tracing::subscriber::with_default(subscriber, doing);
+    std::fs::read_to_string(file.path()).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn with<'a>(lines: &'a [String], words: &str) -> Vec<&'a str> {
+    lines.iter().map(String::as_str).filter(|line| line.contains(words)).collect()
+}
+
+#[test]
+fn an_interface_that_waits_is_warned_of_once() {
+    let mut bench = Bench::new();
+    let text = "interfaces = ['eth0', 'eth7']\n".to_owned();
+    let lines = logged(|| {
+        bench.done(Request::Apply { file: "pen.toml".into(), text });
+        bench.controller().tick();
+        bench.controller().tick();
+    });
+    let warnings = with(&lines, "WARN");
+    assert!(matches!(warnings[..], [one] if one.contains("eth7: does not exist")), "{lines:?}");
+}
+
+#[test]
+fn a_restart_sums_up_who_serves_and_names_who_does_not() {
+    let mut bench = Bench::with_web();
+    bench.hear([health(12, HealthStatus::Down)]);
+    let lines = logged(|| {
+        bench.start(Options::default());
+        bench.hear([Event::Links(links())]);
+    });
+    assert_eq!(with(&lines, "serving as before").len(), 1, "{lines:?}");
+    assert!(with(&lines, "backend=10.0.0.11").is_empty(), "no news: {lines:?}");
+    assert_eq!(with(&lines, "backend=10.0.0.12").len(), 1, "{lines:?}");
+    let lines = logged(|| bench.hear([health(11, HealthStatus::Down)]));
+    assert_eq!(with(&lines, "backend=10.0.0.11").len(), 1, "{lines:?}");
+}

@@ -1,0 +1,70 @@
+//! What administrators asked for, in words for the log.
+
+use serde::Serialize;
+
+use crate::api::{Interfaces, Request};
+use crate::state::desired::InterfaceSpec;
+
+/// What was asked for, in one line; for looks, that somebody looked.
+pub(super) fn what(request: &Request) -> String {
+    match request {
+        Request::ServiceAdd(spec) => format!("service added: {}", keys(spec)),
+        Request::ServiceSet { name, spec } => format!("service {} set: {}", name.escape_debug(), keys(spec)),
+        Request::ServiceRemove { name } => format!("service {} removed", name.escape_debug()),
+        Request::BackendAdd { service, spec } => {
+            format!("backend added to service {}: {}", service.escape_debug(), keys(spec))
+        }
+        Request::BackendSet { service, address, spec } => {
+            format!("backend {address} of service {} set: {}", service.escape_debug(), keys(spec))
+        }
+        Request::BackendRemove { service, address } => {
+            format!("backend {address} of service {} removed", service.escape_debug())
+        }
+        Request::Attach(interfaces) => {
+            let all: Vec<String> = interfaces.iter().map(interface).collect();
+            format!("interfaces to be attached: {}", all.join(", "))
+        }
+        Request::Detach(Interfaces::All) => "all interfaces to be detached".to_owned(),
+        Request::Detach(Interfaces::Named(names)) => {
+            format!("interfaces to be detached: {}", names.join(", ").escape_debug())
+        }
+        Request::Apply { file, .. } => format!("{} applied", file.escape_debug()),
+        Request::Reload => "the controller's file applied again".to_owned(),
+        Request::Stop { detach: true } => "told to detach everywhere and to end".to_owned(),
+        Request::Stop { detach: false } => "told to end".to_owned(),
+        Request::Status
+        | Request::ServiceList
+        | Request::ServiceShow { .. }
+        | Request::BackendList { .. }
+        | Request::InterfaceList => "looked".to_owned(),
+    }
+}
+
+/// The keys that were given, as JSON: one line whatever is in them.
+fn keys(spec: &impl Serialize) -> String {
+    // Keys are strings: cannot fail.
+    serde_json::to_string(spec).unwrap_or_default()
+}
+
+fn interface(spec: &InterfaceSpec) -> String {
+    let quiet = if spec.announce { "" } else { ", no announcements" };
+    format!("{} (mode {}{quiet})", spec.name.escape_debug(), keys(&spec.mode).trim_matches('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::spec::BackendSpec;
+
+    #[test]
+    fn a_change_is_told_on_one_line_with_what_was_given_and_nothing_else() {
+        let address = "10.0.0.11".parse().unwrap();
+        let spec = BackendSpec { weight: Some(2), ..BackendSpec::default() };
+        let set = Request::BackendSet { service: "web".into(), address, spec };
+        assert_eq!(what(&set), "backend 10.0.0.11 of service web set: {\"weight\":2}");
+        let forged = Request::ServiceRemove { name: "web\nINFO all is well".into() };
+        assert!(!what(&forged).contains('\n'));
+        let attach = Request::Attach(vec![InterfaceSpec::new("eth0")]);
+        assert_eq!(what(&attach), "interfaces to be attached: eth0 (mode auto)");
+    }
+}
