@@ -116,7 +116,8 @@ impl Drop for Machine {
         for pid in pids.split_whitespace() {
             let _ = Command::new("kill").args(["-KILL", pid]).status();
         }
-        let _ = Command::new("umount").arg(self.bpf()).status();
+        // Lazily: a process that was just killed may still hold something there.
+        let _ = Command::new("umount").arg("--lazy").arg(self.bpf()).status();
         let _ = Command::new("ip").args(["netns", "del", &self.namespace]).status();
     }
 }
