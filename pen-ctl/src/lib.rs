@@ -25,3 +25,7 @@ pub mod server;
 pub mod state;
 pub mod surroundings;
 pub mod target;
+
+#[cfg(test)]
+#[path = "../tests/shared/needs.rs"]
+mod needs;

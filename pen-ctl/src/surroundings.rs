@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::dataplane::{HealthStatus, Mac, ServiceKey};
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 /// A network interface of this network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {

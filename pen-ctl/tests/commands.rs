@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +12,9 @@ use pen_ctl::api::{ErrorCode, ErrorDocument, Reply, Request};
 use pen_ctl::controller::ControllerHandle;
 use pen_ctl::server::{self, socket::BoundSocket};
 use pen_ctl::state::store::Store;
+
+#[path = "shared/needs.rs"]
+mod needs;
 
 /// `nobody`: a user that is neither root nor the one the tests run as.
 const NOBODY: u32 = 65_534;
@@ -131,13 +133,7 @@ impl Ended {
 
 /// Whether this test may become another user; without that it is skipped, or fails where nothing may be missing.
 fn may_change_user() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        assert!(std::env::var_os("PEN_TEST_REQUIRE_ALL").is_none(), "needs root");
-        // Past the test harness, which would hide what a passing test prints.
-        let _ = writeln!(std::io::stderr(), "skipped: needs root");
-    }
-    root
+    needs::met((!rustix::process::geteuid().is_root()).then_some("root"))
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::io::{ErrorKind, Read, Write as _};
+use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -13,6 +13,9 @@ use std::time::Duration;
 
 use pen_ctl::api::document::{InterfaceState, StatusDocument};
 use pen_ctl::dataplane::xdp::{Pinned, inspect};
+
+#[path = "shared/needs.rs"]
+mod needs;
 
 /// The interface that is attached to; its other end is `peer0`.
 const INTERFACE: &str = "veth0";
@@ -43,14 +46,8 @@ struct Ended {
 /// Whether this machine can be made here; without that the test is skipped, or fails where nothing may be missing.
 fn needs_met() -> bool {
     let ip = Command::new("ip").arg("-V").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
-    if ip && rustix::process::geteuid().is_root() {
-        return true;
-    }
-    let all = std::env::var_os("PEN_TEST_REQUIRE_ALL").is_some_and(|value| value == "1");
-    assert!(!all, "PEN_TEST_REQUIRE_ALL=1, but this test needs root and iproute2");
-    // Past the test harness, which would hide what a passing test prints.
-    let _ = writeln!(std::io::stderr(), "skipped: needs root and iproute2");
-    false
+    let met = ip && rustix::process::geteuid().is_root();
+    needs::met((!met).then_some("root and iproute2"))
 }
 
 fn sh(program: &str, words: &[&str]) {

@@ -10,6 +10,8 @@ mod interfaces;
 mod kernel;
 #[path = "xdp/model.rs"]
 mod model;
+#[path = "shared/needs.rs"]
+mod needs;
 #[path = "xdp/packets.rs"]
 mod packets;
 #[path = "xdp/pinned.rs"]

@@ -18,6 +18,7 @@ use crate::dataplane::fake::FakePlane;
 use crate::dataplane::{HealthStatus, Mac, Operation};
 use crate::state::desired::InterfaceSpec;
 use crate::state::spec::{BackendSpec, ServiceSpec};
+use crate::surroundings::testing::link;
 use crate::surroundings::{Link, Links, Probe, Resolution};
 
 /// What the controller asked of its surroundings.
@@ -194,19 +195,6 @@ fn vip() -> ServiceKey {
 
 fn ip(n: u8) -> IpAddr {
     IpAddr::from([10, 0, 0, n])
-}
-
-fn link(index: u32, name: &str) -> Link {
-    Link {
-        index,
-        name: name.into(),
-        mac: Some(Mac([2, 0, 0, 0, 9, index as u8])),
-        ethernet: true,
-        up: true,
-        master: None,
-        vlan: None,
-        xdp_program: None,
-    }
 }
 
 fn links() -> Links {

@@ -3,21 +3,9 @@
 use super::*;
 use crate::state::desired::InterfaceSpec;
 use crate::state::spec::ServiceSpec;
+use crate::surroundings::testing::link;
 
 const ETH0: u32 = 2;
-
-fn link(index: u32, name: &str) -> Link {
-    Link {
-        index,
-        name: name.into(),
-        mac: Some(Mac([2, 0, 0, 0, 9, index as u8])),
-        ethernet: true,
-        up: true,
-        master: None,
-        vlan: None,
-        xdp_program: None,
-    }
-}
 
 fn wanted(backends: &str) -> Desired {
     let text = format!("name = 'web'\nvip = '10.0.0.100:80/tcp'\nbackend = [{backends}]");
