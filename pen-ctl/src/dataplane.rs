@@ -48,6 +48,15 @@ pub enum Affinity {
     None,
 }
 
+/// Who gets a newcomer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheduler {
+    /// The owner of its slot in a weighted Maglev table.
+    #[default]
+    Maglev,
+}
+
 /// Memory of which backend was given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -122,6 +131,8 @@ pub struct BackendPath {
 pub struct ServiceSettings {
     /// What the choice hashes.
     pub affinity: Affinity,
+    /// Who gets a newcomer.
+    pub scheduler: Scheduler,
     /// Whether it is remembered.
     pub tracking: Tracking,
     /// After how long unused a memory no longer counts; zero = until evicted.

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataplane::{Affinity, AttachMode, HealthStatus, Mac, OnEmpty, ServiceKey, Tracking, TrackingUse};
-use crate::state::desired::{AdminState, Health, Scheduler};
+use crate::dataplane::{
+    Affinity, AttachMode, HealthStatus, Mac, OnEmpty, Scheduler, ServiceKey, Tracking, TrackingUse,
+};
+use crate::state::desired::{AdminState, Health};
 use crate::state::text;
 
 /// Everything there is to see.

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::dataplane::fake::FakePlane;
 use crate::dataplane::{
-    Affinity, AttachMode, BackendPath, DataPlane, HealthStatus, Mac, OnEmpty, Protocol, ServiceSettings,
-    Tracking,
+    Affinity, AttachMode, BackendPath, DataPlane, HealthStatus, Mac, OnEmpty, Protocol, Scheduler,
+    ServiceSettings, Tracking,
 };
 
 fn key(n: u8) -> ServiceKey {
@@ -33,6 +33,7 @@ fn service(backends: BTreeMap<u8, (bool, u8, u16)>, tracking: Tracking, waits: b
     ServiceTarget {
         settings: ServiceSettings {
             affinity: Affinity::Client,
+            scheduler: Scheduler::Maglev,
             tracking,
             tracking_timeout: Duration::ZERO,
             transition: Duration::from_secs(600),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::text;
-use crate::dataplane::{Affinity, AttachMode, Mac, OnEmpty, Protocol, ServiceKey, ServiceSettings, Tracking};
+use crate::dataplane::{
+    Affinity, AttachMode, Mac, OnEmpty, Protocol, Scheduler, ServiceKey, ServiceSettings, Tracking,
+};
 use crate::surroundings::Check;
 
 /// Entries of each tracking table where the file does not say.
@@ -116,15 +118,6 @@ pub enum AdminState {
     Down,
 }
 
-/// Who gets a newcomer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scheduler {
-    /// The owner of its slot in a weighted Maglev table.
-    #[default]
-    Maglev,
-}
-
 /// How a backend is checked. Written `none`, `tcp`, `tcp,interval=2s` or as a table with the key `kind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -214,6 +207,7 @@ impl Service {
     pub fn settings(&self) -> ServiceSettings {
         ServiceSettings {
             affinity: self.affinity,
+            scheduler: self.scheduler,
             tracking: self.tracking,
             tracking_timeout: self.tracking_timeout,
             transition: self.transition,

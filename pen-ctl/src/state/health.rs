@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::ser::{Serialize, Serializer};
 
-use super::desired::{Health, Scheduler, TcpHealth};
+use super::desired::{Health, TcpHealth};
 use super::text::{self, TextError};
+use crate::dataplane::Scheduler;
 
 /// Kinds of checks that the design names and that are not built yet.
 const KINDS_NOT_YET: [&str; 7] = ["http", "https", "tls", "udp", "dns", "smtp", "exec"];

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::desired::{AdminState, Backend, Health, Scheduler, Service};
+use super::desired::{AdminState, Backend, Health, Service};
 use super::text::{self, TextError};
-use crate::dataplane::{Affinity, Mac, OnEmpty, ServiceKey, Tracking};
+use crate::dataplane::{Affinity, Mac, OnEmpty, Scheduler, ServiceKey, Tracking};
 
 /// Keys of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

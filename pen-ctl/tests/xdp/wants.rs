@@ -19,6 +19,7 @@ pub(crate) fn key(number: u16) -> ServiceKey {
 pub(crate) fn settings() -> ServiceSettings {
     ServiceSettings {
         affinity: Default::default(),
+        scheduler: Default::default(),
         tracking: Default::default(),
         tracking_timeout: Duration::from_secs(300),
         transition: Duration::from_secs(600),

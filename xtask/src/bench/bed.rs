@@ -11,7 +11,7 @@ use pen_common::bench::{Plan, RESTORED};
 use pen_ctl::dataplane::xdp::{OpenOptions, Policy, XdpPlane};
 use pen_ctl::dataplane::{
     Affinity, AttachMode, BackendPath, BackendTarget, DataPlane as _, HealthStatus, InterfaceTarget, Mac,
-    Member, OnEmpty, Operation, Protocol, ServiceKey, ServiceSettings, Tracking,
+    Member, OnEmpty, Operation, Protocol, Scheduler, ServiceKey, ServiceSettings, Tracking,
 };
 use rustix::net::netdevice::name_to_index;
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -179,6 +179,7 @@ fn service(
     let key = ServiceKey { address, port: 80, protocol: Protocol::Tcp };
     let settings = ServiceSettings {
         affinity,
+        scheduler: Scheduler::Maglev,
         tracking,
         tracking_timeout: Duration::ZERO,
         transition: Duration::from_secs(600),

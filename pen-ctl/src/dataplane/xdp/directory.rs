@@ -10,7 +10,8 @@ use pen_common::mac;
 use pen_common::service::{self, BuildError, TCP, UDP};
 
 use crate::dataplane::{
-    Affinity, AttachMode, InterfaceTarget, Mac, OnEmpty, Protocol, ServiceKey, ServiceSettings, Tracking,
+    Affinity, AttachMode, InterfaceTarget, Mac, OnEmpty, Protocol, Scheduler, ServiceKey, ServiceSettings,
+    Tracking,
 };
 
 /// Where the search for a hash seed starts: fixed, so that equal services give equal bytes.
@@ -95,6 +96,7 @@ pub(super) fn settings_of(entry: &ServiceEntry) -> ServiceSettings {
     };
     ServiceSettings {
         affinity,
+        scheduler: Scheduler::Maglev,
         tracking,
         tracking_timeout: Duration::from_secs(entry.tracking_timeout.into()),
         transition: Duration::from_secs(entry.transition.into()),
@@ -219,6 +221,7 @@ mod tests {
         (affinity, tracking, 0u64..1000, 0u64..1000, any::<bool>()).prop_map(
             |(affinity, tracking, timeout, transition, pass)| ServiceSettings {
                 affinity,
+                scheduler: Scheduler::Maglev,
                 tracking,
                 tracking_timeout: Duration::from_secs(timeout),
                 transition: Duration::from_secs(transition),
