@@ -7,10 +7,37 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::state::desired::InterfaceSpec;
+use crate::state::revision::{Condition, Revision};
 use crate::state::spec::{BackendSpec, ServiceSpec};
 use document::{
     BackendDocument, BackendList, ChangeDocument, InterfaceList, ServiceDocument, ServiceList, StatusDocument,
 };
+
+/// A request with who asks and on what condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What is asked.
+    pub request: Request,
+    /// The user id of whoever asks; `None` = not known, or the controller itself.
+    pub user: Option<u32>,
+    /// Which desired state it may be done to; else it is refused with [`ErrorCode::Changed`].
+    pub condition: Condition,
+}
+
+impl From<Request> for Asked {
+    fn from(request: Request) -> Self {
+        Self { request, user: None, condition: Condition::Any }
+    }
+}
+
+/// An answer with the desired state that it was given in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    /// The answer.
+    pub reply: Reply,
+    /// Which desired state there is now.
+    pub revision: Revision,
+}
 
 /// Something asked of the controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +174,8 @@ pub enum ErrorCode {
     NotFound,
     /// It adds something that is already there.
     Exists,
+    /// The desired state is not the one that the request was made for.
+    Changed,
     /// It is part of the design but not built yet.
     NotSupported,
     /// Whoever asks may not do this.
@@ -169,6 +198,7 @@ impl ErrorCode {
             Self::Denied => 403,
             Self::NotFound => 404,
             Self::Exists | Self::Refused => 409,
+            Self::Changed => 412,
             Self::NotSupported => 422,
             Self::Storage | Self::Internal => 500,
             Self::NoController => 503,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{CONTENT_TYPE, HOST, IF_MATCH};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -86,12 +86,18 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    condition: Option<String>,
 }
 
 impl Client {
     /// The controller that listens on `socket`; connects with each request.
     pub fn new(socket: PathBuf) -> Client {
-        Client { socket }
+        Client { socket, condition: None }
+    }
+
+    /// The same, whose changes are refused unless the desired state is at that revision (`If-Match`).
+    pub fn at_revision(self, revision: Option<String>) -> Client {
+        Client { condition: revision, ..self }
     }
 
     /// Sends a request and waits for the answer, on a runtime of its own.
@@ -128,7 +134,11 @@ impl Client {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
         // Its errors reach us through the request as well.
         let connection = tokio::spawn(async move { drop(connection.await) });
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Some(condition) = &self.condition {
+            request = request.header(IF_MATCH, condition);
+        }
+        let request = request
             .method(method)
             .uri(path)
             .header(HOST, "pen")

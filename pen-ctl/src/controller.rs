@@ -20,8 +20,9 @@ pub use clock::{Clock, SystemClock};
 pub use file::apply_at_start;
 
 use crate::api::document::{BackendList, ServiceList};
-use crate::api::{ApiError, ErrorCode, Reply, Request};
+use crate::api::{Answered, ApiError, Asked, ErrorCode, Reply, Request};
 use crate::dataplane::{DataPlane, Observed, ServiceKey};
+use crate::state::revision::Revision;
 use crate::state::store::Store;
 use crate::surroundings::{Check, Event, Surroundings, Watched};
 use crate::target::{Seen, Sighting, Standings};
@@ -96,6 +97,25 @@ impl Controller {
             probed: Vec::new(),
             announced: Announced::default(),
         }
+    }
+
+    /// Does what is asked if the desired state is one that it may be done to.
+    pub fn ask(&mut self, asked: Asked) -> Result<Answered, ApiError> {
+        let Asked { request, user: _, condition } = asked;
+        if !condition.holds(&self.revision()) {
+            return Err(ApiError::new(
+                ErrorCode::Changed,
+                format!("changed meanwhile: the desired state is now at revision {}", self.revision()),
+                "look at what was changed, then ask again",
+            ));
+        }
+        let reply = self.handle(request)?;
+        Ok(Answered { reply, revision: self.revision() })
+    }
+
+    /// Which desired state there is.
+    pub fn revision(&self) -> Revision {
+        Revision::of(self.store.desired())
     }
 
     /// Does what is asked: checks it whole, makes it durable, has it carried out, answers.

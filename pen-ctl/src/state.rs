@@ -3,6 +3,7 @@
 pub mod desired;
 mod health;
 mod interface;
+pub mod revision;
 pub mod spec;
 pub mod store;
 pub mod text;

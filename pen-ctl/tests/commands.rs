@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use pen_ctl::api::document::{ChangeDocument, CheckDocument, ServiceList};
-use pen_ctl::api::{ErrorCode, ErrorDocument, Reply, Request};
+use pen_ctl::api::{Answered, ErrorCode, ErrorDocument, Reply, Request};
 use pen_ctl::controller::ControllerHandle;
 use pen_ctl::server::{self, socket::BoundSocket};
+use pen_ctl::state::desired::Desired;
+use pen_ctl::state::revision::Revision;
 use pen_ctl::state::store::Store;
 
 #[path = "shared/needs.rs"]
@@ -78,11 +80,11 @@ impl Place {
         let (handle, mut calls) = ControllerHandle::new();
         runtime.spawn(async move {
             while let Some(call) = calls.recv().await {
-                let reply = match call.request {
+                let reply = match call.asked.request {
                     Request::ServiceList => Reply::Services(ServiceList { services: Vec::new() }),
                     _ => Reply::Changed(ChangeDocument { changed: true, warnings: Vec::new() }),
                 };
-                let _ = call.answer.send(Ok(reply));
+                let _ = call.answer.send(Ok(Answered { reply, revision: Revision::of(&Desired::new(1)) }));
             }
         });
         runtime.spawn(async move {

@@ -10,6 +10,7 @@ use crate::dataplane::{
     Affinity, AttachMode, HealthStatus, Mac, OnEmpty, Scheduler, ServiceKey, Tracking, TrackingUse,
 };
 use crate::state::desired::{AdminState, Health};
+use crate::state::revision::Revision;
 use crate::state::text;
 
 /// Everything there is to see.
@@ -47,6 +48,8 @@ pub struct ControllerDocument {
     /// Keys the choice of slots; the same on all nodes of a fleet.
     #[serde(with = "text::seed")]
     pub seed: u64,
+    /// Which desired state there is: what the header `ETag` says and `If-Match` compares.
+    pub revision: Option<Revision>,
 }
 
 /// An interface.

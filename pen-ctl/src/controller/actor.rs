@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
 use super::Controller;
-use crate::api::{ApiError, ErrorCode, Reply, Request};
+use crate::api::{Answered, ApiError, Asked, ErrorCode, Reply, Request};
 use crate::surroundings::Event;
 
 /// How often the data plane is looked up afresh.
@@ -17,10 +17,10 @@ const NEW_INTERFACE: Duration = Duration::from_millis(500);
 /// A request with the place where its answer goes.
 #[derive(Debug)]
 pub struct Call {
-    /// What is asked.
-    pub request: Request,
+    /// What is asked, by whom and on what condition.
+    pub asked: Asked,
     /// Where the answer goes.
-    pub answer: oneshot::Sender<Result<Reply, ApiError>>,
+    pub answer: oneshot::Sender<Result<Answered, ApiError>>,
 }
 
 /// Talks to a running controller; cheap to clone.
@@ -37,11 +37,16 @@ impl ControllerHandle {
     }
 
     /// Asks, and waits for the answer. Calls are answered one after the other, in the order they came.
-    pub async fn request(&self, request: Request) -> Result<Reply, ApiError> {
+    pub async fn ask(&self, asked: Asked) -> Result<Answered, ApiError> {
         let gone = || ApiError::new(ErrorCode::NoController, "the controller is ending", "try again");
         let (answer, reply) = oneshot::channel();
-        self.calls.send(Call { request, answer }).await.map_err(|_| gone())?;
+        self.calls.send(Call { asked, answer }).await.map_err(|_| gone())?;
         reply.await.map_err(|_| gone())?
+    }
+
+    /// The same for what nobody in particular asks.
+    pub async fn request(&self, request: Request) -> Result<Reply, ApiError> {
+        Ok(self.ask(request.into()).await?.reply)
     }
 }
 
@@ -61,10 +66,10 @@ pub async fn serve(
                 hear(&mut controller, &mut events, event);
             }
             call = calls.recv(), if controller.started() => {
-                let Some(Call { request, answer }) = call else { break };
-                hear_of_interfaces(&mut controller, &mut events, &request).await;
+                let Some(Call { asked, answer }) = call else { break };
+                hear_of_interfaces(&mut controller, &mut events, &asked.request).await;
                 // Whoever asked may have gone meanwhile; what was asked is done all the same.
-                let _ = answer.send(controller.handle(request));
+                let _ = answer.send(controller.ask(asked));
             }
             _ = resync.tick() => controller.tick(),
             () = sleep(wake.unwrap_or(RESYNC)), if wake.is_some() => controller.reconcile(),

@@ -39,6 +39,7 @@ impl Controller {
                 file: self.options.file.as_ref().map(|file| file.display().to_string()),
                 file_differs: self.file_differs(),
                 seed: desired.seed,
+                revision: Some(self.revision()),
             },
             interfaces: desired.interfaces.iter().map(|spec| self.interface(spec)).collect(),
             services: desired.services.iter().map(|service| self.service(service, &counters)).collect(),

@@ -5,6 +5,7 @@ mod changes;
 mod files;
 mod interfaces;
 mod logs;
+mod revisions;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_MATCH};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::LONGEST_BODY;
 use super::peer::Peer;
 use crate::api::{ApiError, ErrorCode, ErrorDocument, decode};
+use crate::state::revision::{Condition, Revision};
 use crate::state::text::backend_address;
 
 /// What every handler answers: a document, or an error.
@@ -24,17 +25,24 @@ pub(super) type Answer = Result<Document, Failure>;
 #[derive(Debug)]
 pub(super) struct Document {
     status: StatusCode,
+    revision: Option<Revision>,
     text: String,
 }
 
 impl Document {
     pub(super) fn of<T: Serialize>(document: &T) -> Answer {
         match serde_json::to_string(document) {
-            Ok(text) => Ok(Self { status: StatusCode::OK, text }),
+            Ok(text) => Ok(Self { status: StatusCode::OK, revision: None, text }),
             Err(error) => {
                 Err(ApiError::new(ErrorCode::Internal, format!("write the answer: {error}"), "").into())
             }
         }
+    }
+
+    /// Says which desired state it comes from.
+    pub(super) fn at(mut self, revision: Revision) -> Self {
+        self.revision = Some(revision);
+        self
     }
 
     pub(super) fn created(mut self) -> Self {
@@ -45,7 +53,8 @@ impl Document {
 
 impl IntoResponse for Document {
     fn into_response(self) -> Response {
-        (self.status, [(CONTENT_TYPE, "application/json")], self.text).into_response()
+        let etag = self.revision.map(|revision| [(ETAG, revision.etag())]);
+        (self.status, [(CONTENT_TYPE, "application/json")], etag, self.text).into_response()
     }
 }
 
@@ -78,8 +87,11 @@ impl IntoResponse for Failure {
     }
 }
 
-/// Proof that the peer may change things, and who it is.
-pub(super) struct Writer(pub(super) Peer);
+/// Proof that the peer may change things, who it is, and which desired state it wants to change.
+pub(super) struct Writer {
+    pub(super) peer: Peer,
+    pub(super) condition: Condition,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Writer {
     type Rejection = Failure;
@@ -89,7 +101,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Writer {
             .await
             .unwrap_or(ConnectInfo(Peer { uid: None }));
         peer.may_write()?;
-        Ok(Self(peer))
+        Ok(Self { peer, condition: condition(&parts.headers)? })
+    }
+}
+
+/// What `If-Match` says; said twice, both count as one list (RFC 9110, section 5.3).
+fn condition(headers: &HeaderMap) -> Result<Condition, ApiError> {
+    let said: Vec<_> =
+        headers.get_all(IF_MATCH).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    match said.is_empty() {
+        true => Ok(Condition::Any),
+        false => Ok(said.join(",").parse()?),
     }
 }
 

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::message::{Answer, Body, Document, Failure, Name, Optional, Which, Writer, not_found};
 use super::{LONGEST_BODY, audit};
-use crate::api::{ApiError, Interfaces, Reply, Request};
+use crate::api::{Answered, ApiError, Asked, Interfaces, Reply, Request};
 use crate::controller::ControllerHandle;
 use crate::dataplane::AttachMode;
 use crate::state::desired::InterfaceSpec;
@@ -100,12 +100,13 @@ async fn backend_add(
 async fn backend_show(State(controller): Controller, which: Which) -> Answer {
     let Which { service, address } = which;
     let request = Request::BackendList { service: Some(service.clone()) };
-    let found = match controller.request(request).await? {
+    let Answered { reply, revision } = controller.ask(request.into()).await?;
+    let found = match reply {
         Reply::Backends(list) => list.backends.into_iter().find(|backend| backend.address == address),
         _ => None,
     };
     match found {
-        Some(backend) => Document::of(&backend),
+        Some(backend) => Ok(Document::of(&backend)?.at(revision)),
         None => Err(not_found(format!("service {service} has no backend {address}")).into()),
     }
 }
@@ -132,12 +133,13 @@ async fn interface_list(State(controller): Controller) -> Answer {
 }
 
 async fn interface_show(State(controller): Controller, Name(name): Name) -> Answer {
-    let found = match controller.request(Request::InterfaceList).await? {
+    let Answered { reply, revision } = controller.ask(Request::InterfaceList.into()).await?;
+    let found = match reply {
         Reply::Interfaces(list) => list.interfaces.into_iter().find(|interface| interface.name == name),
         _ => None,
     };
     match found {
-        Some(interface) => Document::of(&interface),
+        Some(interface) => Ok(Document::of(&interface)?.at(revision)),
         None => Err(not_found(format!("interface {name} is not attached")).into()),
     }
 }
@@ -215,13 +217,15 @@ async fn wrong_method(method: Method, uri: Uri) -> Failure {
 }
 
 /// Has something changed, and logs what was and who asked for it.
-async fn change(controller: &ControllerHandle, Writer(peer): Writer, request: Request) -> Answer {
+async fn change(controller: &ControllerHandle, writer: Writer, request: Request) -> Answer {
+    let Writer { peer, condition } = writer;
     let what = audit::what(&request);
-    let reply = controller.request(request).await?;
+    let Answered { reply, revision } = controller.ask(Asked { request, user: peer.uid, condition }).await?;
     tracing::info!(user = peer.uid, "{what}");
-    Document::of(&reply)
+    Ok(Document::of(&reply)?.at(revision))
 }
 
 async fn ask(controller: &ControllerHandle, request: Request) -> Answer {
-    Document::of(&controller.request(request).await?)
+    let Answered { reply, revision } = controller.ask(request.into()).await?;
+    Ok(Document::of(&reply)?.at(revision))
 }

@@ -1,5 +1,7 @@
 //! The API as it is spoken over a real Unix socket, to a controller that writes down what it is asked.
 
+mod conditions;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,21 +14,22 @@ use tokio::sync::{mpsc, oneshot};
 use super::socket::BoundSocket;
 use super::*;
 use crate::api::document::{BackendList, ChangeDocument, InterfaceList, ServiceList};
-use crate::api::{ApiError, ErrorCode, ErrorDocument, Interfaces, Reply, Request};
+use crate::api::{Answered, ApiError, Asked, ErrorCode, ErrorDocument, Interfaces, Reply, Request};
 use crate::controller::{self, Controller, Options, SystemClock};
 use crate::dataplane::AttachMode;
 use crate::dataplane::fake::FakePlane;
-use crate::state::desired::InterfaceSpec;
+use crate::state::desired::{Desired, InterfaceSpec};
+use crate::state::revision::{Condition, Revision};
 use crate::state::spec::{BackendSpec, ServiceSpec};
 use crate::state::store::Store;
 use crate::surroundings::{Event, Link, Links, Probe, Surroundings, Watched};
 
-type Asked = Arc<Mutex<Vec<Request>>>;
+type Written = Arc<Mutex<Vec<Asked>>>;
 
 /// A server with a scripted controller behind it.
 struct Server {
     socket: PathBuf,
-    asked: Asked,
+    asked: Written,
     end: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
     _bound: BoundSocket,
@@ -39,12 +42,14 @@ impl Server {
         let socket = dir.path().join("pen.sock");
         let (bound, listener) = BoundSocket::bind(&socket).unwrap();
         let (handle, mut calls) = ControllerHandle::new();
-        let asked = Asked::default();
+        let asked = Written::default();
         let written = asked.clone();
         tokio::spawn(async move {
             while let Some(call) = calls.recv().await {
-                written.lock().unwrap().push(call.request.clone());
-                let _ = call.answer.send(scripted(&call.request));
+                written.lock().unwrap().push(call.asked.clone());
+                let _ = call.answer.send(
+                    scripted(&call.asked.request).map(|reply| Answered { reply, revision: revision() }),
+                );
             }
         });
         let (end, ended) = oneshot::channel();
@@ -53,8 +58,21 @@ impl Server {
     }
 
     fn asked(&self) -> Vec<Request> {
+        self.written().into_iter().map(|asked| asked.request).collect()
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
+        self.written().into_iter().map(|asked| asked.condition).collect()
+    }
+
+    fn written(&self) -> Vec<Asked> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
+}
+
+/// Of the state that the scripted controller says it has.
+fn revision() -> Revision {
+    Revision::of(&Desired::new(1))
 }
 
 fn scripted(request: &Request) -> Result<Reply, ApiError> {
@@ -73,8 +91,13 @@ fn scripted(request: &Request) -> Result<Reply, ApiError> {
 
 /// Sends a request as bytes; gives the status, the headers and the body.
 async fn http(socket: &Path, method: &str, path: &str, body: &str) -> (u16, String, String) {
+    http_with(socket, method, path, "", body).await
+}
+
+/// The same with more headers, each with its end of line.
+async fn http_with(socket: &Path, method: &str, path: &str, more: &str, body: &str) -> (u16, String, String) {
     let mut stream = UnixStream::connect(socket).await.unwrap();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: pen\r\nConnection: close\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: pen\r\nConnection: close\r\n{more}");
     let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
     // A body that is refused for its length is answered before it was read.
     let _ = stream.write_all(request.as_bytes()).await;
