@@ -184,6 +184,8 @@ pub enum ErrorCode {
     Refused,
     /// The state could not be made durable.
     Storage,
+    /// More is asked than is answered at a time; later it may be.
+    Busy,
     /// Something that should not happen.
     Internal,
     /// No controller answers.
@@ -201,7 +203,7 @@ impl ErrorCode {
             Self::Changed => 412,
             Self::NotSupported => 422,
             Self::Storage | Self::Internal => 500,
-            Self::NoController => 503,
+            Self::Busy | Self::NoController => 503,
         }
     }
 

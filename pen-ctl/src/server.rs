@@ -1,17 +1,23 @@
 //! The HTTP API over the Unix socket: requests in, documents out.
 
+use axum::{Router, middleware};
 use tokio::net::UnixListener;
 
 mod audit;
+pub mod connection;
+mod gate;
+mod intake;
+pub mod limits;
 mod message;
+mod patient;
 pub mod peer;
 pub mod routes;
 pub mod socket;
 
-use crate::controller::ControllerHandle;
+pub use intake::VERSION_HEADER;
 
-/// The longest body that is read.
-pub const LONGEST_BODY: usize = 16 << 20;
+use crate::controller::ControllerHandle;
+use limits::Limits;
 
 /// Answers on `listener` until `end` completes, then finishes what was begun.
 pub async fn serve(
@@ -19,9 +25,14 @@ pub async fn serve(
     controller: ControllerHandle,
     end: impl Future<Output = ()> + Send + 'static,
 ) {
-    let service = routes::router(controller).into_make_service_with_connect_info::<peer::Peer>();
-    // Never an error: failures to accept are waited out by axum itself.
-    let _ = axum::serve(listener, service).with_graceful_shutdown(end).await;
+    let limits = Limits::LOCAL;
+    connection::accept_all(listener, app(controller, limits), limits, end).await;
+}
+
+/// All that is answered, with what goes around every request.
+pub fn app(controller: ControllerHandle, limits: Limits) -> Router {
+    let around = middleware::from_fn_with_state(intake::Intake::new(limits), intake::around);
+    routes::router(controller).layer(around)
 }
 
 #[cfg(test)]

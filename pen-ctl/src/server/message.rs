@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::LONGEST_BODY;
 use super::peer::Peer;
 use crate::api::{ApiError, ErrorCode, ErrorDocument, decode};
 use crate::state::revision::{Condition, Revision};
@@ -97,9 +96,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Writer {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let ConnectInfo(peer) = ConnectInfo::<Peer>::from_request_parts(parts, state)
-            .await
-            .unwrap_or(ConnectInfo(Peer { uid: None }));
+        let ConnectInfo(peer) =
+            ConnectInfo::<Peer>::from_request_parts(parts, state).await.unwrap_or(ConnectInfo(Peer::UNKNOWN));
         peer.may_write()?;
         Ok(Self { peer, condition: condition(&parts.headers)? })
     }
@@ -183,9 +181,5 @@ fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 }
 
 fn bad_body(rejection: BytesRejection) -> Failure {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let error = ApiError::invalid(format!("the body is longer than {LONGEST_BODY} bytes"), "send less");
-        return Failure { status: StatusCode::PAYLOAD_TOO_LARGE, error };
-    }
     ApiError::invalid(format!("the body cannot be read: {}", rejection.body_text()), "").into()
 }

@@ -1,21 +1,44 @@
 //! Who is at the other end of a connection, and what they may do.
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
-use tokio::net::UnixListener;
+use std::net::SocketAddr;
+
+use tokio::net::UnixStream;
 
 use crate::api::{ApiError, ErrorCode};
 
-/// The process at the other end, as the kernel saw it connect (`SO_PEERCRED`, unix(7)).
+/// The other end: a process of this machine, as the kernel saw it connect (`SO_PEERCRED`, unix(7)), or whoever
+/// came over TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its user id; `None` where the kernel does not tell: then it may only look.
     pub uid: Option<u32>,
+    /// Where it comes from, over TCP: then it may only look.
+    pub address: Option<SocketAddr>,
 }
 
 impl Peer {
+    /// Nobody in particular.
+    pub const UNKNOWN: Peer = Peer { uid: None, address: None };
+
+    /// Who connected to a Unix socket.
+    pub fn local(stream: &UnixStream) -> Peer {
+        Peer { uid: stream.peer_cred().ok().map(|peer| peer.uid()), address: None }
+    }
+
+    /// Who connected over TCP.
+    pub fn remote(address: SocketAddr) -> Peer {
+        Peer { uid: None, address: Some(address) }
+    }
+
     /// Refuses whoever is neither root nor the controller's own user.
     pub fn may_write(self) -> Result<(), ApiError> {
+        if self.address.is_some() {
+            return Err(ApiError::new(
+                ErrorCode::Denied,
+                "over TCP everybody may look, but not change anything",
+                "use pen-ctl on the balancer itself",
+            ));
+        }
         let own = rustix::process::geteuid().as_raw();
         match self.uid {
             Some(uid) if uid == 0 || uid == own => Ok(()),
@@ -29,12 +52,6 @@ fn denied(message: String) -> ApiError {
     ApiError::new(ErrorCode::Denied, message, "become root")
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
-        Peer { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,10 +59,12 @@ mod tests {
     #[test]
     fn root_and_our_own_user_may_write_and_nobody_else() {
         let own = rustix::process::geteuid().as_raw();
-        assert!(Peer { uid: Some(0) }.may_write().is_ok());
-        assert!(Peer { uid: Some(own) }.may_write().is_ok());
-        for uid in [Some(own + 65_534), None] {
-            assert_eq!(Peer { uid }.may_write().unwrap_err().code, ErrorCode::Denied);
+        let user = |uid| Peer { uid, ..Peer::UNKNOWN };
+        assert!(user(Some(0)).may_write().is_ok());
+        assert!(user(Some(own)).may_write().is_ok());
+        let remote = Peer { uid: Some(0), ..Peer::remote(([127, 0, 0, 1], 1).into()) };
+        for peer in [user(Some(own + 65_534)), Peer::UNKNOWN, remote] {
+            assert_eq!(peer.may_write().unwrap_err().code, ErrorCode::Denied);
         }
     }
 }

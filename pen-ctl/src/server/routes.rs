@@ -19,9 +19,9 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
+use super::audit;
 use super::message::{Answer, Body, Document, Failure, Name, Optional, Which, Writer, not_found};
-use super::{LONGEST_BODY, audit};
-use crate::api::{Answered, ApiError, Asked, Interfaces, Reply, Request};
+use crate::api::{Answered, ApiError, Asked, ErrorCode, Interfaces, Reply, Request};
 use crate::controller::ControllerHandle;
 use crate::dataplane::AttachMode;
 use crate::state::desired::InterfaceSpec;
@@ -47,7 +47,8 @@ pub fn router(controller: ControllerHandle) -> Router {
         .route("/v1/stop", post(stop))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        // Bodies come taken in already, within the limits of the server.
+        .layer(DefaultBodyLimit::disable())
         .with_state(controller)
 }
 
@@ -218,11 +219,18 @@ async fn wrong_method(method: Method, uri: Uri) -> Failure {
 
 /// Has something changed, and logs what was and who asked for it.
 async fn change(controller: &ControllerHandle, writer: Writer, request: Request) -> Answer {
+    let controller = controller.clone();
     let Writer { peer, condition } = writer;
-    let what = audit::what(&request);
-    let Answered { reply, revision } = controller.ask(Asked { request, user: peer.uid, condition }).await?;
-    tracing::info!(user = peer.uid, "{what}");
-    Ok(Document::of(&reply)?.at(revision))
+    // A task of its own: what is done is logged, too, when whoever asked has gone meanwhile.
+    let changing = tokio::spawn(async move {
+        let what = audit::what(&request);
+        let asked = Asked { request, user: peer.uid, condition };
+        let Answered { reply, revision } = controller.ask(asked).await?;
+        tracing::info!(user = peer.uid, "{what}");
+        Ok(Document::of(&reply)?.at(revision))
+    });
+    let lost = |error| ApiError::new(ErrorCode::Internal, format!("make the change: {error}"), "");
+    changing.await.map_err(lost)?
 }
 
 async fn ask(controller: &ControllerHandle, request: Request) -> Answer {

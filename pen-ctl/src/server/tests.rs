@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
+use super::limits::LONGEST_BODY;
 use super::socket::BoundSocket;
 use super::*;
 use crate::api::document::{BackendList, ChangeDocument, InterfaceList, ServiceList};
