@@ -1,6 +1,7 @@
 //! What is asked of the controller, and what it answers. The command line and the HTTP API are two ways to say it.
 
 pub mod document;
+pub mod event;
 
 use std::net::IpAddr;
 

@@ -20,8 +20,10 @@ pub use clock::{Clock, SystemClock};
 pub use file::apply_at_start;
 
 use crate::api::document::{BackendList, ServiceList};
+use crate::api::event::Kind;
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Reply, Request};
-use crate::dataplane::{DataPlane, Observed, ServiceKey};
+use crate::dataplane::{DataPlane, HealthStatus, Observed, ServiceKey};
+use crate::journal::{Journal, Note};
 use crate::state::revision::Revision;
 use crate::state::store::Store;
 use crate::surroundings::{Check, Event, Surroundings, Watched};
@@ -36,11 +38,13 @@ pub struct Options {
     pub file: Option<PathBuf>,
     /// Bytes of memory the machine could still give; `None` where that cannot be known.
     pub available_memory: fn() -> Option<u64>,
+    /// Where it notes what happens.
+    pub journal: Journal,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { file: None, available_memory: clock::available_memory }
+        Self { file: None, available_memory: clock::available_memory, journal: Journal::new() }
     }
 }
 
@@ -61,8 +65,8 @@ pub struct Controller {
     standings: Standings,
     /// What the data plane would not do, last time round.
     failures: BTreeMap<Subject, String>,
-    /// What was logged of that, and of interfaces that wait for something.
-    logged: BTreeMap<Subject, String>,
+    /// What was noted of that, and of interfaces that wait for something.
+    noted: BTreeMap<Subject, String>,
     /// Services whose first table was due already.
     built: BTreeSet<ServiceKey>,
     watched: BTreeMap<IpAddr, Watched>,
@@ -91,7 +95,7 @@ impl Controller {
             observed: Observed::default(),
             standings: Standings::new(),
             failures: BTreeMap::new(),
-            logged: BTreeMap::new(),
+            noted: BTreeMap::new(),
             built: BTreeSet::new(),
             watched: BTreeMap::new(),
             probed: Vec::new(),
@@ -153,13 +157,25 @@ impl Controller {
                 }
             }
             Event::Health { key, address, status, detail } => {
-                let now = self.clock.unix_seconds();
-                if let Some(sighting) = self.seen.health.get_mut(&(key, address)) {
-                    let since = if sighting.status == status { sighting.since } else { now };
-                    *sighting = Sighting { status, detail, since };
-                }
+                self.hear_of_health(key, address, status, detail)
             }
         }
+    }
+
+    fn hear_of_health(&mut self, key: ServiceKey, address: IpAddr, status: HealthStatus, detail: String) {
+        let now = self.clock.unix_seconds();
+        let Some(sighting) = self.seen.health.get_mut(&(key, address)) else { return };
+        let before = std::mem::replace(sighting, Sighting { status, detail: detail.clone(), since: now });
+        if before.status == status {
+            sighting.since = before.since;
+            return;
+        }
+        let message = format!("{status} (was {}): {detail}", before.status);
+        self.journal().note(Note {
+            service: Some(self.service_name(&key)),
+            backend: Some(address),
+            ..Note::new(Kind::Health, message)
+        });
     }
 
     /// Looks the data plane up afresh and repairs what someone else changed. Called every five seconds.
@@ -192,6 +208,11 @@ impl Controller {
         !self.observed.interfaces.is_empty()
     }
 
+    /// Where it notes what happens.
+    pub fn journal(&self) -> &Journal {
+        &self.options.journal
+    }
+
     /// An interface of that name exists.
     pub fn knows_interface(&self, name: &str) -> bool {
         crate::target::link_named(&self.seen.links, name).is_some()
@@ -204,6 +225,12 @@ impl Controller {
         let services = self.service_documents();
         let wanted = services.into_iter().filter(|one| service.is_none_or(|name| one.name == name));
         Ok(Reply::Backends(BackendList { backends: wanted.flat_map(|service| service.backends).collect() }))
+    }
+
+    /// What people call a service; its key where nobody wants it any more.
+    fn service_name(&self, key: &ServiceKey) -> String {
+        let service = self.store.desired().services.iter().find(|service| service.vip == *key);
+        service.map_or_else(|| key.to_string(), |service| service.name.clone())
     }
 
     fn stop(&mut self, detach: bool) -> Result<Reply, ApiError> {

@@ -10,6 +10,7 @@ pub mod config;
 pub mod controller;
 pub mod dataplane;
 mod health;
+pub mod journal;
 pub mod launch;
 #[cfg(target_os = "linux")]
 mod link;

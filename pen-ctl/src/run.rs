@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use tokio::sync::mpsc;
 
+use crate::api::event::Kind;
 use crate::api::{ApiError, ErrorCode};
 use crate::cli::Global;
 use crate::cli::error::CliError;
 use crate::config::{self, Config};
 use crate::controller::{Controller, Options, SystemClock, apply_at_start};
+use crate::journal::{Journal, Note};
 use crate::log::{self, LogFormat};
 use crate::server::socket::{BoundSocket, SocketError};
 use crate::state::desired::Desired;
@@ -118,14 +120,16 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
         patiently(|| Store::open(&global.state_dir()), |error| matches!(error, StoreError::InUse { .. }))
             .map_err(ApiError::from)?;
     let wanted = wanted(&store, file.as_ref())?;
-    let plane = platform::open(global, &mut store, &wanted, args.order())?;
-    tracing::info!("pen {} runs as process {}", env!("CARGO_PKG_VERSION"), std::process::id());
+    let journal = Journal::new();
+    let plane = platform::open(global, &mut store, &wanted, args.order(), &journal)?;
+    let started = format!("pen {} runs as process {}", env!("CARGO_PKG_VERSION"), std::process::id());
+    journal.note(Note::new(Kind::Started, started));
     if let Some(file) = &file {
-        apply(&mut store, file)?;
+        apply(&mut store, file, &journal)?;
     }
     let (events, heard) = mpsc::channel(EVENTS);
     let surroundings = platform::surroundings(events)?;
-    let options = Options { file: file.map(|file| file.path), ..Options::default() };
+    let options = Options { file: file.map(|file| file.path), journal, ..Options::default() };
     let controller = Controller::new(store, plane, surroundings, Box::new(SystemClock::start()), options);
     let outcome = runtime.block_on(operate::operate(controller, heard, listener));
     drop(socket);
@@ -155,10 +159,11 @@ fn wanted(store: &Store, file: Option<&File>) -> Result<Desired, CliError> {
 }
 
 /// Makes the file the desired state, unless it is the one applied last.
-fn apply(store: &mut Store, file: &File) -> Result<(), CliError> {
-    let path = file.path.display();
+fn apply(store: &mut Store, file: &File, journal: &Journal) -> Result<(), CliError> {
+    let path = file.path.display().to_string();
+    let path = path.escape_debug();
     match apply_at_start(store, &file.path)? {
-        true => tracing::info!("applied {path}"),
+        true => journal.note(Note::new(Kind::Applied, format!("configuration {path} applied"))),
         false => tracing::info!("{path} is as it was applied: the stored state stands"),
     }
     Ok(())

@@ -7,6 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
 use super::Controller;
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Reply, Request};
+use crate::journal::Journal;
 use crate::surroundings::Event;
 
 /// How often the data plane is looked up afresh.
@@ -27,13 +28,24 @@ pub struct Call {
 #[derive(Clone, Debug)]
 pub struct ControllerHandle {
     calls: mpsc::Sender<Call>,
+    journal: Journal,
 }
 
 impl ControllerHandle {
-    /// A handle, and where its calls arrive.
+    /// A handle with a journal of its own, and where its calls arrive.
     pub fn new() -> (Self, mpsc::Receiver<Call>) {
+        Self::with_journal(Journal::new())
+    }
+
+    /// A handle with the journal of the controller it is for, and where its calls arrive.
+    pub fn with_journal(journal: Journal) -> (Self, mpsc::Receiver<Call>) {
         let (calls, arrivals) = mpsc::channel(64);
-        (Self { calls }, arrivals)
+        (Self { calls, journal }, arrivals)
+    }
+
+    /// Where the controller notes what happens; reading it asks nothing of the controller.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Asks, and waits for the answer. Calls are answered one after the other, in the order they came.

@@ -155,7 +155,7 @@ impl Controller {
             self.plane
                 .apply(&Operation::Detach { name: name.clone() })
                 .map_err(|error| ApiError::new(ErrorCode::Refused, error.to_string(), ""))?;
-            tracing::info!(interface = name, "detached");
+            self.note_interface(&name, "detached");
         }
         if let Ok(observed) = self.plane.observe() {
             self.observed = observed;
@@ -175,7 +175,7 @@ impl Controller {
         }
         self.settle();
         let outcome = self.take_back_if_refused(before, subjects);
-        self.log_failures();
+        self.note_failures();
         outcome
     }
 

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use super::Controller;
 use super::change::changed;
+use crate::api::event::Kind;
 use crate::api::{ApiError, Reply};
 use crate::config::{self, Config};
+use crate::journal::Note;
 use crate::state::store::Store;
 
 /// Applies a file at the start of a controller if it is other than the one applied last; else durable state
@@ -33,7 +35,9 @@ impl Controller {
         if !same || self.store.applied() != Some(config.digest()) {
             self.store.replace_from_file(desired, config.digest())?;
         }
-        tracing::info!(file, changed = !same, "configuration applied");
+        let outcome = if same { "nothing changed" } else { "the desired state changed" };
+        let message = format!("configuration {} applied: {outcome}", file.escape_debug());
+        self.journal().note(Note::new(Kind::Applied, message));
         self.reconcile();
         Ok(match changed(!same) {
             Reply::Changed(document) => {

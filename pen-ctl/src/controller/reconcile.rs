@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::Controller;
 use crate::api::document::{InterfaceDocument, InterfaceState};
+use crate::api::event::Kind;
 use crate::dataplane::{HealthStatus, Operation, ServiceKey};
+use crate::journal::Note;
 use crate::plan::plan;
 use crate::state::desired::Service;
 use crate::surroundings::{Check, Probe, Watched};
@@ -47,7 +49,8 @@ impl Controller {
         match self.plane.observe() {
             Ok(observed) => self.observed = observed,
             Err(error) => {
-                tracing::warn!(%error, "the data plane cannot be looked at yet");
+                let message = format!("the data plane cannot be looked at yet: {error}");
+                self.journal().note(Note::new(Kind::Trouble, message));
                 return;
             }
         }
@@ -75,7 +78,7 @@ impl Controller {
     /// Compares what should be with what is, and carries out the difference. Does nothing before the start.
     pub fn reconcile(&mut self) {
         self.settle();
-        self.log_failures();
+        self.note_failures();
     }
 
     /// The same without a word about what failed, for changes that may be taken back.
@@ -102,7 +105,7 @@ impl Controller {
                 self.built.insert(*key);
             }
         }
-        self.log_changes(&standings);
+        self.note_changes(&standings);
         self.standings = standings;
         let steps = plan(&target, &self.observed);
         self.carry_out(&steps);
@@ -119,7 +122,7 @@ impl Controller {
             }
             tracing::debug!(?step, "operation");
             match self.plane.apply(step) {
-                Ok(_) => self.log_interface(step),
+                Ok(_) => self.note_attachment(step),
                 Err(error) => {
                     failures.insert(subject, error.to_string());
                 }
@@ -136,35 +139,45 @@ impl Controller {
         self.failures = failures;
     }
 
-    /// Logs where packets begin or cease to be looked at; that something about an attachment changed is no news.
-    fn log_interface(&self, done: &Operation) {
+    /// Notes where packets begin or cease to be looked at; that something about an attachment changed is no news.
+    fn note_attachment(&self, done: &Operation) {
         match done {
             Operation::Attach { name, .. } if !self.observed.interfaces.contains_key(name) => {
-                tracing::info!(interface = name, "attached");
+                self.note_interface(name, "attached");
             }
-            Operation::Detach { name } => tracing::info!(interface = name, "detached"),
+            Operation::Detach { name } => self.note_interface(name, "detached"),
             _ => {}
         }
     }
 
-    /// Logs what fails now and did not before, and which interfaces now wait for something, once.
-    pub(super) fn log_failures(&mut self) {
+    pub(super) fn note_interface(&self, name: &str, message: &str) {
+        let interface = Some(name.to_owned());
+        self.journal().note(Note { interface, ..Note::new(Kind::Interface, message) });
+    }
+
+    /// Notes what fails now and did not before, and which interfaces now wait for something, once.
+    pub(super) fn note_failures(&mut self) {
         let failures = self.failures.iter().map(|(subject, why)| {
             let retried = format!("{why}; trying again every 5 s");
-            (subject.clone(), retried)
+            (subject.clone(), (Kind::Trouble, retried))
         });
         let mut troubles = self.pending_interfaces();
         troubles.extend(failures);
-        for (subject, trouble) in &troubles {
-            if self.logged.get(subject) != Some(trouble) {
-                tracing::warn!("{trouble}");
+        for (subject, (kind, trouble)) in &troubles {
+            if self.noted.get(subject) != Some(trouble) {
+                let note = Note::new(*kind, trouble);
+                self.journal().warn(match subject {
+                    Subject::Everything => note,
+                    Subject::Interface(name) => Note { interface: Some(name.clone()), ..note },
+                    Subject::Service(key) => Note { service: Some(self.service_name(key)), ..note },
+                });
             }
         }
-        self.logged = troubles;
+        self.noted = troubles.into_iter().map(|(subject, (_, trouble))| (subject, trouble)).collect();
     }
 
     /// Interfaces that are meant to be attached and are not, although nothing failed.
-    fn pending_interfaces(&self) -> BTreeMap<Subject, String> {
+    fn pending_interfaces(&self) -> BTreeMap<Subject, (Kind, String)> {
         if !self.started || self.ended {
             return BTreeMap::new();
         }
@@ -172,8 +185,8 @@ impl Controller {
         let pending = all.filter(|interface| interface.state == InterfaceState::Pending);
         pending
             .map(|InterfaceDocument { name, detail, .. }| {
-                let trouble = format!("interface {name}: {detail}");
-                (Subject::Interface(name), trouble)
+                let trouble = format!("pending: {detail}");
+                (Subject::Interface(name), (Kind::Interface, trouble))
             })
             .collect()
     }
@@ -271,8 +284,8 @@ impl Controller {
         }
     }
 
-    /// Logs which backends began or ceased to serve; of those that a predecessor left serving, only how many.
-    fn log_changes(&self, standings: &Standings) {
+    /// Notes which backends began or ceased to serve; of those that a predecessor left serving, only how many.
+    fn note_changes(&self, standings: &Standings) {
         let mut as_before = 0;
         for ((key, address), standing) in standings {
             let before = self.standings.get(&(*key, *address));
@@ -284,15 +297,21 @@ impl Controller {
                 as_before += 1;
                 continue;
             }
-            let name = self.store.desired().services.iter().find(|service| service.vip == *key);
-            let service = name.map_or_else(|| key.to_string(), |service| service.name.clone());
-            match &standing.reason {
-                None => tracing::info!(service, backend = %address, "serving"),
-                Some(reason) => tracing::info!(service, backend = %address, reason, "not serving"),
-            }
+            let (kind, message) = match &standing.reason {
+                None => {
+                    let sighting = self.seen.health.get(&(*key, *address));
+                    (Kind::Serving, sighting.map(|sighting| sighting.detail.clone()).unwrap_or_default())
+                }
+                Some(reason) => (Kind::NotServing, reason.clone()),
+            };
+            let (service, backend) = (Some(self.service_name(key)), Some(*address));
+            self.journal().note(Note { service, backend, ..Note::new(kind, message) });
         }
         if as_before > 0 {
-            tracing::info!(backends = as_before, "serving as before the controller's restart");
+            let backends =
+                if as_before == 1 { "1 backend".to_owned() } else { format!("{as_before} backends") };
+            let message = format!("{backends} serving as before the controller's restart");
+            self.journal().note(Note::new(Kind::Started, message));
         }
     }
 }

@@ -4,6 +4,7 @@ mod adoption;
 mod changes;
 mod files;
 mod interfaces;
+mod journal;
 mod logs;
 mod revisions;
 

@@ -2,15 +2,16 @@
 //! say; rtnetlink.
 
 use tokio::sync::mpsc;
-use tracing::{info, warn};
 
 use super::instance::{Facts, Start, decide};
 use super::{Order, patiently};
 use crate::api::ApiError;
+use crate::api::event::Kind;
 use crate::cli::Global;
 use crate::cli::error::CliError;
 use crate::dataplane::DataPlane;
 use crate::dataplane::xdp::{self, OpenError, OpenOptions, Policy, XdpPlane};
+use crate::journal::{Journal, Note};
 use crate::machine::Machine;
 use crate::state::desired::Desired;
 use crate::state::store::Store;
@@ -22,6 +23,7 @@ pub(super) fn open(
     store: &mut Store,
     wanted: &Desired,
     order: Order,
+    journal: &Journal,
 ) -> Result<Box<dyn DataPlane>, CliError> {
     let (bpffs, state_dir) = (global.bpffs(), global.state_dir());
     let facts = Facts {
@@ -46,11 +48,17 @@ pub(super) fn open(
         store.set_instance(id).map_err(ApiError::from)?;
     }
     let place = bpffs.display();
+    let note = |message| Note::new(Kind::Started, message);
     match start {
-        Start::Build => info!("built the XDP data plane in {place}"),
-        Start::Resume => info!("adopted the XDP data plane in {place}"),
-        Start::TakeOver(_) => warn!("took over the XDP data plane of another instance in {place}"),
-        Start::Discard => warn!("discarded what was pinned in {place} and built the XDP data plane anew"),
+        Start::Build => journal.note(note(format!("built the XDP data plane in {place}"))),
+        Start::Resume => journal.note(note(format!("adopted the XDP data plane in {place}"))),
+        Start::TakeOver(_) => {
+            journal.warn(note(format!("took over the XDP data plane of another instance in {place}")));
+        }
+        Start::Discard => {
+            let message = format!("discarded what was pinned in {place} and built the XDP data plane anew");
+            journal.warn(note(message));
+        }
     }
     store.set_dataplane(plane.name()).map_err(ApiError::from)?;
     Ok(Box::new(plane))

@@ -8,8 +8,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::Request;
+use crate::api::event::Kind;
 use crate::cli::error::CliError;
 use crate::controller::{self, Controller, ControllerHandle};
+use crate::journal::Note;
 use crate::server;
 use crate::surroundings::Event;
 
@@ -22,7 +24,8 @@ pub(super) async fn operate(
     events: mpsc::Receiver<Event>,
     listener: UnixListener,
 ) -> Result<(), CliError> {
-    let (handle, calls) = ControllerHandle::new();
+    let journal = controller.journal().clone();
+    let (handle, calls) = ControllerHandle::with_journal(journal.clone());
     let (end, ended) = oneshot::channel::<()>();
     let server = tokio::spawn(server::serve(listener, handle.clone(), async { drop(ended.await) }));
     let signals = Signals::new().map_err(|error| CliError::failed(format!("listen for signals: {error}")))?;
@@ -32,6 +35,8 @@ pub(super) async fn operate(
     notify(&[NotifyState::Stopping]);
     say_what_goes_on(&controller);
     drop(controller);
+    // Who follows has heard it all then, and does not hold up the end.
+    journal.close();
     signals.abort();
     ready.abort();
     drop(end);
@@ -49,15 +54,13 @@ async fn say_when_ready(controller: ControllerHandle) {
     }
 }
 
-/// Who reads the log after the end wants to know whether packets still flow.
+/// Who reads the log after the end, or follows the events, wants to know whether packets still flow.
 fn say_what_goes_on(controller: &Controller) {
-    if controller.forwards() {
-        tracing::info!(
-            "the controller ends; what is attached keeps forwarding, with health frozen as last seen"
-        );
-    } else {
-        tracing::info!("the controller ends; nothing is attached, nothing is forwarded");
-    }
+    let message = match controller.forwards() {
+        true => "the controller ends; what is attached keeps forwarding, with health frozen as last seen",
+        false => "the controller ends; nothing is attached, nothing is forwarded",
+    };
+    controller.journal().note(Note::new(Kind::Ending, message));
 }
 
 /// Tells systemd, where it asked to be told (sd_notify(3)).
@@ -92,7 +95,8 @@ impl Signals {
                 _ = self.hangup.recv() => Request::Reload,
             };
             if let Err(error) = controller.request(request).await {
-                tracing::error!("{error}; nothing was changed");
+                let message = format!("{error}; nothing was changed");
+                controller.journal().note(Note::new(Kind::Trouble, message));
             }
         }
     }

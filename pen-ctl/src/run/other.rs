@@ -7,6 +7,7 @@ use crate::api::{ApiError, ErrorCode};
 use crate::cli::Global;
 use crate::cli::error::CliError;
 use crate::dataplane::DataPlane;
+use crate::journal::Journal;
 use crate::state::desired::Desired;
 use crate::state::store::Store;
 use crate::surroundings::{Event, Surroundings};
@@ -17,6 +18,7 @@ pub(super) fn open(
     _store: &mut Store,
     _wanted: &Desired,
     _order: Order,
+    _journal: &Journal,
 ) -> Result<Box<dyn DataPlane>, CliError> {
     Err(not_here())
 }

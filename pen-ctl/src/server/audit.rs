@@ -1,12 +1,32 @@
-//! What administrators asked for, in words for the log.
+//! What administrators asked for, in words for the journal.
 
 use serde::Serialize;
 
+use crate::api::event::Kind;
 use crate::api::{Interfaces, Request};
+use crate::journal::Note;
 use crate::state::desired::InterfaceSpec;
 
+/// What was asked for by a user, and what it is about.
+pub(super) fn note(request: &Request, user: Option<u32>) -> Note {
+    let note = Note { user, ..Note::new(Kind::Change, what(request)) };
+    match request {
+        Request::ServiceAdd(spec) => Note { service: spec.name.clone(), ..note },
+        Request::ServiceSet { name, .. } | Request::ServiceRemove { name } => {
+            Note { service: Some(name.clone()), ..note }
+        }
+        Request::BackendAdd { service, spec } => {
+            Note { service: Some(service.clone()), backend: spec.address, ..note }
+        }
+        Request::BackendSet { service, address, .. } | Request::BackendRemove { service, address } => {
+            Note { service: Some(service.clone()), backend: Some(*address), ..note }
+        }
+        _ => note,
+    }
+}
+
 /// What was asked for, in one line; for looks, that somebody looked.
-pub(super) fn what(request: &Request) -> String {
+fn what(request: &Request) -> String {
     match request {
         Request::ServiceAdd(spec) => format!("service added: {}", keys(spec)),
         Request::ServiceSet { name, spec } => format!("service {} set: {}", name.escape_debug(), keys(spec)),
@@ -66,5 +86,16 @@ mod tests {
         assert!(!what(&forged).contains('\n'));
         let attach = Request::Attach(vec![InterfaceSpec::new("eth0")]);
         assert_eq!(what(&attach), "interfaces to be attached: eth0 (mode auto)");
+    }
+
+    #[test]
+    fn a_change_is_noted_with_who_asked_and_what_it_is_about() {
+        let address = "10.0.0.11".parse().unwrap();
+        let request = Request::BackendRemove { service: "web".into(), address };
+        let Note { kind, service, backend, user, .. } = note(&request, Some(1000));
+        assert_eq!(
+            (kind, service.as_deref(), backend, user),
+            (Kind::Change, Some("web"), Some(address), Some(1000))
+        );
     }
 }

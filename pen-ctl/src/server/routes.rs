@@ -217,16 +217,16 @@ async fn wrong_method(method: Method, uri: Uri) -> Failure {
     }
 }
 
-/// Has something changed, and logs what was and who asked for it.
+/// Has something changed, and notes what was and who asked for it.
 async fn change(controller: &ControllerHandle, writer: Writer, request: Request) -> Answer {
     let controller = controller.clone();
     let Writer { peer, condition } = writer;
-    // A task of its own: what is done is logged, too, when whoever asked has gone meanwhile.
+    // A task of its own: what is done is noted, too, when whoever asked has gone meanwhile.
     let changing = tokio::spawn(async move {
-        let what = audit::what(&request);
+        let note = audit::note(&request, peer.uid);
         let asked = Asked { request, user: peer.uid, condition };
         let Answered { reply, revision } = controller.ask(asked).await?;
-        tracing::info!(user = peer.uid, "{what}");
+        controller.journal().note(note);
         Ok(Document::of(&reply)?.at(revision))
     });
     let lost = |error| ApiError::new(ErrorCode::Internal, format!("make the change: {error}"), "");
