@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::de::DeserializeOwned;
 
 pub mod backend;
+pub mod backend_setup;
 pub mod error;
 pub mod interface;
 pub mod look;
@@ -115,6 +116,8 @@ pub enum Command {
     Backend(backend::BackendCommand),
     /// Show interfaces, services, backends, their health, and what became of packets
     Status(look::StatusArgs),
+    /// Say what a backend needs to own VIPs in direct server return, do it, or undo it
+    BackendSetup(backend_setup::BackendSetupArgs),
     /// Say whether a configuration file is right; needs neither root nor a controller
     Check(look::CheckArgs),
 }
@@ -200,6 +203,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Service(command) => service::execute(&global, command),
         Command::Backend(command) => backend::execute(&global, command),
         Command::Status(_) => look::status(&global),
+        Command::BackendSetup(args) => backend_setup::backend_setup(&global, &args),
         Command::Check(args) => look::check(&global, &args),
     }
 }
@@ -211,6 +215,14 @@ fn as_it_stays(option: clap::Arg) -> clap::Arg {
         Some((help, _)) => option.help(help.trim_end().to_owned()),
         None => option,
     }
+}
+
+/// Runs what waits for the kernel or the network to its end.
+#[cfg(target_os = "linux")]
+fn wait_for<T, E: Into<CliError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::failed(format!("start: {error}")))?;
+    runtime.block_on(work).map_err(Into::into)
 }
 
 /// Ends a command that changed something: a line for people, or the API's document.

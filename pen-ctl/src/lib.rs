@@ -3,6 +3,7 @@
 #[cfg(target_os = "linux")]
 mod announce;
 pub mod api;
+pub mod backend_setup;
 mod background;
 pub mod cli;
 pub mod client;

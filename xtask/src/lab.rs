@@ -23,6 +23,7 @@ mod workplace;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -243,15 +244,24 @@ impl Host {
         self.role.address(family)
     }
 
-    /// Does what a DSR backend needs: it owns the VIPs on `lo` and says nothing about them to the link.
-    pub fn own_vips(&self, vips: &[std::net::IpAddr]) -> Result<()> {
-        self.namespace.sysctl("ipv4/conf/all/arp_ignore", "1")?;
-        self.namespace.sysctl("ipv4/conf/all/arp_announce", "2")?;
-        let lines = vips.iter().map(|vip| match vip {
-            std::net::IpAddr::V4(_) => format!("addr add {vip}/32 dev lo\n"),
-            std::net::IpAddr::V6(_) => format!("addr add {vip}/128 dev lo nodad\n"),
-        });
-        self.namespace.ip_batch(&lines.collect::<String>())
+    /// Has it own the VIPs as an administrator would: by `pen-ctl backend-setup --apply`.
+    pub fn own_vips(&self, pen_ctl: &Path, directory: &Path, vips: &[std::net::IpAddr]) -> Result<()> {
+        let vips: Vec<String> = vips.iter().map(ToString::to_string).collect();
+        self.backend_setup(pen_ctl, directory, &format!("{} --apply", vips.join(" "))).map(drop)
+    }
+
+    /// `pen-ctl backend-setup` with these words, inside, with a record of its own in `directory`; gives what it
+    /// printed.
+    pub fn backend_setup(&self, pen_ctl: &Path, directory: &Path, words: &str) -> Result<String> {
+        let mut command = Command::new(pen_ctl);
+        command.arg("--state-dir").arg(directory.join(format!("{}.state", self.name))).arg("backend-setup");
+        command.args(words.split_whitespace()).stdin(Stdio::null());
+        let what = format!("pen-ctl backend-setup {words} on {}", self.name);
+        let output = self.namespace.run(|| command.output()).map_err(|e| Error::io(&what, e))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(Error::Failed { what, why: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
     }
 }
 

@@ -42,6 +42,7 @@ pub use error::OpenError;
 pub use interfaces::has_links;
 pub use open::{OpenOptions, Policy};
 pub use pins::{Pinned, detach_pinned, discard, inspect};
+pub use privilege::may_administer_networks;
 
 /// Name of the XDP program in the object.
 const PROGRAM: &str = "pen_xdp";

@@ -276,7 +276,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Kept, StoreError> {
 }
 
 /// Makes the directory, or checks that nobody else may write into it.
-fn prepare(directory: &Path) -> Result<(), StoreError> {
+pub(crate) fn prepare(directory: &Path) -> Result<(), StoreError> {
     let refuse = |why: String, hint| StoreError::Directory { path: directory.to_owned(), why, hint };
     let make = || {
         let absolute = std::path::absolute(directory)?;

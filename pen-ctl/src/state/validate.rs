@@ -119,7 +119,7 @@ pub fn service_name(name: &str) -> Result<(), ApiError> {
 }
 
 /// Checks an interface's name by the kernel's rules (`dev_valid_name`).
-fn interface_name(name: &str) -> Result<(), ApiError> {
+pub fn interface_name(name: &str) -> Result<(), ApiError> {
     let refuse = |why: &str| {
         Err(ApiError::invalid(
             format!("interface name `{}` {why}", name.escape_debug()),
@@ -286,7 +286,7 @@ fn health(service: &Service, health: &Health) -> Result<(), (String, &'static st
 }
 
 /// Why an address cannot be that of a single host out there.
-fn not_a_host(address: IpAddr) -> Option<&'static str> {
+pub fn not_a_host(address: IpAddr) -> Option<&'static str> {
     let v4_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     let v4_zero_net = matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 0);
     let v4_in_v6 = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());

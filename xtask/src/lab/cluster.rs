@@ -69,7 +69,9 @@ impl Cluster {
         let mut cluster = Self { controllers, servers: BTreeMap::new(), lab, programs };
         let names: Vec<String> = cluster.lab.backends.iter().map(|host| host.name.clone()).collect();
         for (host, name) in cluster.lab.backends.iter().zip(&names) {
-            host.own_vips(&vips()).map_err(|e| Error::Failed { what: name.clone(), why: e.to_string() })?;
+            let (pen_ctl, directory) = (&cluster.programs.pen_ctl, cluster.lab.directory());
+            host.own_vips(pen_ctl, directory, &vips())
+                .map_err(|e| Error::Failed { what: name.clone(), why: e.to_string() })?;
         }
         names.iter().try_for_each(|name| cluster.start_server(name))?;
         Ok(cluster)

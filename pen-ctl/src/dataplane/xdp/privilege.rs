@@ -24,6 +24,11 @@ pub(super) fn missing() -> Vec<&'static str> {
         .collect()
 }
 
+/// Whether this thread may change interfaces, addresses and settings of its network namespace.
+pub fn may_administer_networks() -> bool {
+    effective().is_none_or(|effective| effective & (1 << CAP_NET_ADMIN.0) != 0)
+}
+
 /// The effective set; `None` where /proc does not say (then the kernel will).
 fn effective() -> Option<u64> {
     let status = fs::read_to_string("/proc/thread-self/status").ok()?;
