@@ -9,9 +9,11 @@ use serde::de::DeserializeOwned;
 
 pub mod backend;
 pub mod backend_setup;
+pub mod completions;
 pub mod error;
 pub mod interface;
 pub mod look;
+pub mod man;
 pub mod render;
 pub mod service;
 pub mod values;
@@ -120,6 +122,10 @@ pub enum Command {
     BackendSetup(backend_setup::BackendSetupArgs),
     /// Say whether a configuration file is right; needs neither root nor a controller
     Check(look::CheckArgs),
+    /// Print completions of commands and options for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print manual pages
+    Man(man::ManArgs),
 }
 
 impl Global {
@@ -205,6 +211,8 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Status(_) => look::status(&global),
         Command::BackendSetup(args) => backend_setup::backend_setup(&global, &args),
         Command::Check(args) => look::check(&global, &args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => man::man(&args),
     }
 }
 
