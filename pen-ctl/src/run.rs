@@ -24,6 +24,7 @@ mod operate;
 #[cfg_attr(target_os = "linux", path = "run/linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "run/other.rs")]
 mod platform;
+mod supervisor;
 
 /// Events of the machine that may wait for the controller.
 const EVENTS: usize = 1024;

@@ -369,15 +369,20 @@ fn systemd_hears_when_packets_would_flow_and_sigterm_leaves_them_flowing() {
     let mut child = pen
         .command(&["run", "-c", &file])
         .env("NOTIFY_SOCKET", &notified)
+        .env("WATCHDOG_USEC", "100000")
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     assert_eq!(hear(), "READY=1");
+    for _ in 0..3 {
+        assert_eq!(hear(), "WATCHDOG=1");
+    }
     let program = machine.program();
     assert!(program.is_some(), "ready, but nothing is attached");
 
     sh("kill", &["-TERM", &child.id().to_string()]);
-    assert_eq!(hear(), "STOPPING=1");
+    let last = std::iter::repeat_with(hear).find(|message| message != "WATCHDOG=1");
+    assert_eq!(last.as_deref(), Some("STOPPING=1"));
     let mut log = String::new();
     child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     assert!(child.wait().unwrap().success());

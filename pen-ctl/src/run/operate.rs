@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use super::supervisor;
 use crate::api::Request;
 use crate::api::event::Kind;
 use crate::cli::error::CliError;
@@ -29,29 +29,21 @@ pub(super) async fn operate(
     let (end, ended) = oneshot::channel::<()>();
     let server = tokio::spawn(server::serve(listener, handle.clone(), async { drop(ended.await) }));
     let signals = Signals::new().map_err(|error| CliError::failed(format!("listen for signals: {error}")))?;
-    let ready = tokio::spawn(say_when_ready(handle.clone()));
+    let supervised = tokio::spawn(supervisor::keep_informed(handle.clone()));
     let signals = tokio::spawn(signals.obey(handle));
     let controller = controller::serve(controller, calls, events).await;
-    notify(&[NotifyState::Stopping]);
+    supervisor::say_stopping();
     say_what_goes_on(&controller);
     drop(controller);
     // Who follows has heard it all then, and does not hold up the end.
     journal.close();
     signals.abort();
-    ready.abort();
+    supervised.abort();
     drop(end);
     if tokio::time::timeout(FAREWELL, server).await.is_err() {
         tracing::debug!("a client took too long to receive its answer");
     }
     Ok(())
-}
-
-/// Requests wait until what was adopted or stored is carried out: the first answer says that packets would flow.
-async fn say_when_ready(controller: ControllerHandle) {
-    if controller.request(Request::InterfaceList).await.is_ok() {
-        tracing::info!("ready");
-        notify(&[NotifyState::Ready]);
-    }
 }
 
 /// Who reads the log after the end, or follows the events, wants to know whether packets still flow.
@@ -61,13 +53,6 @@ fn say_what_goes_on(controller: &Controller) {
         false => "the controller ends; nothing is attached, nothing is forwarded",
     };
     controller.journal().note(Note::new(Kind::Ending, message));
-}
-
-/// Tells systemd, where it asked to be told (sd_notify(3)).
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!("systemd cannot be notified: {error}");
-    }
 }
 
 /// The signals that mean something.
