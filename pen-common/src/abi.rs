@@ -112,6 +112,12 @@ pub struct Interface {
 pub mod interface_flags {
     /// Requests for VIPs that arrive here are answered.
     pub const ANNOUNCE: u64 = 1 << 48;
+    /// The card took IEEE 802.1Q tags off frames before pen came, and is to do so again afterwards (controllers only).
+    pub const STRIPPED_C_TAGS: u64 = 1 << 49;
+    /// The same for IEEE 802.1ad service tags.
+    pub const STRIPPED_S_TAGS: u64 = 1 << 50;
+    /// Both.
+    pub const STRIPPED: u64 = STRIPPED_C_TAGS | STRIPPED_S_TAGS;
 }
 
 /// The part of the directory that is written whole and then made active.

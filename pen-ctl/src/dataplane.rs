@@ -226,6 +226,10 @@ pub struct ObservedInterface {
     pub mode: AttachMode,
     /// Our program runs there now.
     pub attached: bool,
+    /// All that attaching sets up beside the program is in place; if not, attaching again mends it.
+    pub intact: bool,
+    /// What does not work there as it should, each with what to do about it; attaching again would not help.
+    pub troubles: Vec<String>,
 }
 
 /// All that a data plane holds.

@@ -15,12 +15,13 @@ use crate::state::store::{self, Store, StoreError};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What detaching without a controller came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Detached {
     /// The interfaces that were attached, or meant to be.
     pub names: Vec<String>,
-    /// The stored state could not be changed, which makes no difference until somebody mends it: why.
-    pub warning: Option<String>,
+    /// What could not be done besides, in words: the stored state not changed (which makes no difference until somebody
+    /// mends it), an interface not put back as it was.
+    pub warnings: Vec<String>,
 }
 
 /// Takes interfaces (all of them with `None`) out of the stored state and detaches them by the pins, whatever the
@@ -34,17 +35,18 @@ pub fn detach(global: &Global, names: Option<&[String]>) -> Result<Detached, Cli
     let (forgotten, _lock) = match kept {
         Kept::None => (Ok(Vec::new()), None),
         Kept::Unusable { lock, why } => {
-            let names = detach_pinned(&global.bpffs(), names)?;
+            let mut detached = detach_pinned(&global.bpffs(), names)?;
             drop(lock);
-            return Ok(Detached { names, warning: Some(not_changed(&why)) });
+            detached.warnings.push(not_changed(&why));
+            return Ok(detached);
         }
         Kept::Good(mut store) => (forget(&mut store, names), Some(store)),
     };
     let pinned = detach_pinned(&global.bpffs(), names)?;
-    let mut names = forgotten.map_err(|why| CliError::failed(comes_back(&pinned, &why)))?;
-    let more: Vec<String> = pinned.into_iter().filter(|name| !names.contains(name)).collect();
+    let mut names = forgotten.map_err(|why| CliError::failed(comes_back(&pinned.names, &why)))?;
+    let more: Vec<String> = pinned.names.into_iter().filter(|name| !names.contains(name)).collect();
     names.extend(more);
-    Ok(Detached { names, warning: None })
+    Ok(Detached { names, warnings: pinned.warnings })
 }
 
 /// Takes interfaces out of the stored state; gives the names of those that were in it.
@@ -73,8 +75,8 @@ fn comes_back(detached: &[String], why: &StoreError) -> String {
 }
 
 /// Detaches from every interface by the pins and leaves the stored state alone, so that the next controller
-/// attaches again; gives the names of those that were attached.
-pub fn detach_until_next_run(global: &Global) -> Result<Vec<String>, CliError> {
+/// attaches again; gives those that were attached.
+pub fn detach_until_next_run(global: &Global) -> Result<Detached, CliError> {
     let directory = global.state_dir();
     let _lock = match directory.exists() {
         true => Some(store::lock_unread(&directory).map_err(ApiError::from)?),
@@ -113,14 +115,15 @@ impl Kept {
 }
 
 #[cfg(target_os = "linux")]
-fn detach_pinned(bpffs: &Path, names: Option<&[String]>) -> Result<Vec<String>, CliError> {
-    crate::dataplane::xdp::detach_pinned(bpffs, names).map_err(CliError::failed)
+fn detach_pinned(bpffs: &Path, names: Option<&[String]>) -> Result<Detached, CliError> {
+    let detached = crate::dataplane::xdp::detach_pinned(bpffs, names).map_err(CliError::failed)?;
+    Ok(Detached { names: detached.names, warnings: detached.troubles })
 }
 
 /// Nothing outlives a controller here.
 #[cfg(not(target_os = "linux"))]
-fn detach_pinned(_bpffs: &Path, _names: Option<&[String]>) -> Result<Vec<String>, CliError> {
-    Ok(Vec::new())
+fn detach_pinned(_bpffs: &Path, _names: Option<&[String]>) -> Result<Detached, CliError> {
+    Ok(Detached::default())
 }
 
 /// The process that listens on a socket, to be waited for.

@@ -41,7 +41,7 @@ pub fn plan(target: &Target, observed: &Observed) -> Vec<Operation> {
 }
 
 fn differs(wanted: &InterfaceTarget, found: &ObservedInterface) -> bool {
-    !found.attached || found.target != *wanted
+    !found.attached || !found.intact || found.target != *wanted
 }
 
 /// An interface that goes by another name now is let go before it is attached under that; others last, so that

@@ -12,6 +12,8 @@ mod kernel;
 mod model;
 #[path = "shared/needs.rs"]
 mod needs;
+#[path = "xdp/offload.rs"]
+mod offload;
 #[path = "xdp/packets.rs"]
 mod packets;
 #[path = "xdp/pinned.rs"]

@@ -109,9 +109,8 @@ pub fn detach(global: &Global, args: &DetachArgs) -> Result<(), CliError> {
     match detach_by_controller(&client, names) {
         Ok(change) => changed(global, &change, &detached_line(names, change.changed)),
         Err(ClientError::NoController { .. }) => {
-            let Detached { names: detached, warning } = offline::detach(global, names)?;
-            let change =
-                ChangeDocument { changed: !detached.is_empty(), warnings: warning.into_iter().collect() };
+            let Detached { names: detached, warnings } = offline::detach(global, names)?;
+            let change = ChangeDocument { changed: !detached.is_empty(), warnings };
             let named = (!detached.is_empty()).then_some(detached.as_slice());
             let line = detached_line(named.or(names), change.changed);
             let how = if change.changed { "; done by the pins" } else { "" };
@@ -161,8 +160,9 @@ pub fn stop(global: &Global, args: &StopArgs) -> Result<(), CliError> {
             done(global, &answer, &format!("{line}{more}"))
         }
         Err(ClientError::NoController { .. }) => {
-            let detached = if detach { offline::detach_until_next_run(global)? } else { Vec::new() };
-            let change = ChangeDocument { changed: !detached.is_empty(), warnings: Vec::new() };
+            let Detached { names: detached, warnings } =
+                if detach { offline::detach_until_next_run(global)? } else { Detached::default() };
+            let change = ChangeDocument { changed: !detached.is_empty(), warnings };
             let line = match (detach, detached.is_empty()) {
                 (false, _) => "no controller runs: nothing to do".into(),
                 (true, true) => "no controller runs and nothing is attached: nothing to do".into(),

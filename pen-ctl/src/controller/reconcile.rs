@@ -155,13 +155,13 @@ impl Controller {
         self.journal().note(Note { interface, ..Note::new(Kind::Interface, message) });
     }
 
-    /// Notes what fails now and did not before, and which interfaces now wait for something, once.
+    /// Notes what fails now and did not before, and which interfaces now wait for something or have a trouble, once.
     pub(super) fn note_failures(&mut self) {
         let failures = self.failures.iter().map(|(subject, why)| {
             let retried = format!("{why}; trying again every 5 s");
             (subject.clone(), (Kind::Trouble, retried))
         });
-        let mut troubles = self.pending_interfaces();
+        let mut troubles = self.troubled_interfaces();
         troubles.extend(failures);
         for (subject, (kind, trouble)) in &troubles {
             if self.noted.get(subject) != Some(trouble) {
@@ -176,16 +176,18 @@ impl Controller {
         self.noted = troubles.into_iter().map(|(subject, (_, trouble))| (subject, trouble)).collect();
     }
 
-    /// Interfaces that are meant to be attached and are not, although nothing failed.
-    fn pending_interfaces(&self) -> BTreeMap<Subject, (Kind, String)> {
+    /// Interfaces that are meant to be attached and are not, although nothing failed; and those that are, but not all
+    /// works there.
+    fn troubled_interfaces(&self) -> BTreeMap<Subject, (Kind, String)> {
         if !self.started || self.ended {
             return BTreeMap::new();
         }
         let all = self.store.desired().interfaces.iter().map(|spec| self.interface(spec));
-        let pending = all.filter(|interface| interface.state == InterfaceState::Pending);
-        pending
-            .map(|InterfaceDocument { name, detail, .. }| {
-                let trouble = format!("pending: {detail}");
+        let troubled = all.filter(|interface| !interface.detail.is_empty());
+        troubled
+            .map(|InterfaceDocument { name, state, detail, .. }| {
+                let pending = if state == InterfaceState::Pending { "pending: " } else { "" };
+                let trouble = format!("{pending}{detail}");
                 (Subject::Interface(name), (Kind::Interface, trouble))
             })
             .collect()

@@ -10,7 +10,7 @@ use crate::api::document::{
     PacketsDocument, ServiceDocument, StatusDocument,
 };
 use crate::api::{ApiError, Reply};
-use crate::dataplane::{AttachMode, Counters, DataPlaneError, TrackingUse, Traffic};
+use crate::dataplane::{AttachMode, Counters, DataPlaneError, ObservedInterface, TrackingUse, Traffic};
 use crate::state::desired::{Backend, InterfaceSpec, Service};
 use crate::state::text;
 use crate::target::link_named;
@@ -106,12 +106,7 @@ impl Controller {
             (_, _, None) => {
                 (InterfaceState::Pending, "does not exist; it is attached when it appears".to_owned())
             }
-            (Some(found), ..) if found.mode == AttachMode::Generic && spec.mode == AttachMode::Auto => {
-                let slow = "runs in generic mode, which is slower: its driver has no native XDP, or it was attached \
-                            so (to try again: detach, attach)";
-                (InterfaceState::Attached, slow.to_owned())
-            }
-            (Some(_), ..) => (InterfaceState::Attached, String::new()),
+            (Some(found), ..) => (InterfaceState::Attached, troubles(found, spec.mode).join("; ")),
             (None, _, Some(link)) if !link.ethernet || link.mac.is_none() => {
                 (InterfaceState::Pending, "carries no Ethernet frames; take it out".to_owned())
             }
@@ -163,6 +158,18 @@ impl Controller {
             bytes,
         }
     }
+}
+
+/// What does not work as it should on an attached interface, each with what to do about it.
+fn troubles(found: &ObservedInterface, asked: AttachMode) -> Vec<String> {
+    let mut troubles = Vec::new();
+    if found.mode == AttachMode::Generic && asked == AttachMode::Auto {
+        let slow = "runs in generic mode, which is slower: its driver has no native XDP, or it was attached so (to try \
+                    again: detach, attach; `--mode generic` is content with it)";
+        troubles.push(slow.to_owned());
+    }
+    troubles.extend(found.troubles.iter().cloned());
+    troubles
 }
 
 fn packets(counters: &Counters) -> PacketsDocument {

@@ -27,6 +27,8 @@ pub struct Inner {
     pub tracking: TrackingUse,
     /// Interfaces that carry someone else's program: attaching there is refused with these words.
     pub occupied: BTreeMap<String, String>,
+    /// What does not work on interfaces once they are attached.
+    pub troubles: BTreeMap<String, Vec<String>>,
     /// Services that cannot be set, with the reason.
     pub broken: BTreeMap<super::ServiceKey, String>,
 }
@@ -78,7 +80,9 @@ impl Inner {
                 }
                 let mode =
                     if target.mode == AttachMode::Generic { AttachMode::Generic } else { AttachMode::Native };
-                let interface = ObservedInterface { target: target.clone(), mode, attached: true };
+                let troubles = self.troubles.get(name).cloned().unwrap_or_default();
+                let target = target.clone();
+                let interface = ObservedInterface { target, mode, attached: true, intact: true, troubles };
                 self.observed.interfaces.insert(name.clone(), interface);
             }
             Operation::Detach { name } => {

@@ -24,13 +24,17 @@ use services::Table;
 mod backends;
 mod counters;
 mod directory;
+mod egress;
 mod error;
+mod features;
+mod generic_netlink;
 mod guard;
 mod interfaces;
 mod links;
 mod mapped;
 mod maps;
 mod observe;
+mod offload;
 mod open;
 mod pins;
 mod privilege;
@@ -41,7 +45,7 @@ mod sys;
 pub use error::OpenError;
 pub use interfaces::has_links;
 pub use open::{OpenOptions, Policy};
-pub use pins::{Pinned, detach_pinned, discard, inspect};
+pub use pins::{DetachedPins, Pinned, detach_pinned, discard, inspect};
 pub use privilege::may_administer_networks;
 
 /// Name of the XDP program in the object.
@@ -64,6 +68,8 @@ pub struct XdpPlane {
     settings: BTreeMap<ServiceKey, ServiceSettings>,
     /// What was asked for of the interfaces that were attached.
     interfaces: BTreeMap<String, InterfaceTarget>,
+    /// VLAN tags that interfaces (by index) took off frames before we came, as the directory records them.
+    stripped: BTreeMap<u32, u64>,
     /// Slot tables by service id.
     tables: BTreeMap<u16, Table>,
     /// Who has a backend index, by service id and address.

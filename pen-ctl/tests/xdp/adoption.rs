@@ -113,10 +113,10 @@ fn interfaces_are_detached_by_the_pins_alone() {
     plane.attach("b0.100", &b);
     drop(plane);
     let one = ["b0.100".to_owned()];
-    assert_eq!(detach_pinned(&place.pins(), Some(&one)).unwrap(), one);
+    assert_eq!(detach_pinned(&place.pins(), Some(&one)).unwrap().names, one);
     assert!(program_on("a0").is_some() && program_on("b0.100").is_none());
-    assert_eq!(detach_pinned(&place.pins(), Some(&one)).unwrap(), Vec::<String>::new());
-    assert_eq!(detach_pinned(&place.pins(), None).unwrap(), ["a0"]);
+    assert_eq!(detach_pinned(&place.pins(), Some(&one)).unwrap().names, Vec::<String>::new());
+    assert_eq!(detach_pinned(&place.pins(), None).unwrap().names, ["a0"]);
     assert_eq!(program_on("a0"), None);
     assert!(place.open().unwrap().observe().unwrap().interfaces.is_empty());
 }

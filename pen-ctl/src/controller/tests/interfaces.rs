@@ -71,6 +71,29 @@ fn an_occupied_interface_of_the_state_is_pending_until_it_is_free() {
 }
 
 #[test]
+fn what_does_not_work_on_an_attached_interface_is_a_warning() {
+    let mut bench = Bench::new();
+    let trouble = "its card takes VLAN tags off frames and cannot be told not to: use another card";
+    bench.plane.lock().troubles.insert("eth0".into(), vec![trouble.into()]);
+    bench.done(attach("eth0"));
+    bench.done(attach("eth1"));
+    let status = bench.status();
+    assert!(status.interfaces.iter().all(|interface| interface.state == InterfaceState::Attached));
+    assert_eq!(status.interfaces[0].detail, trouble);
+    assert_eq!(status.warnings, [format!("interface eth0: {trouble}")]);
+}
+
+#[test]
+fn what_somebody_undid_beside_the_program_is_mended_by_attaching_again() {
+    let mut bench = Bench::with_web();
+    bench.plane.lock().observed.interfaces.get_mut("eth0").unwrap().intact = false;
+    bench.operations();
+    bench.controller().tick();
+    assert!(matches!(&bench.operations()[..], [Operation::Attach { name, .. }] if name == "eth0"));
+    assert!(bench.plane.lock().observed.interfaces["eth0"].intact);
+}
+
+#[test]
 fn forwarding_goes_on_after_a_stop_but_not_after_one_that_detaches() {
     let mut bench = Bench::with_web();
     bench.done(Request::Stop { detach: false });

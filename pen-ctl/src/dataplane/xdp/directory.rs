@@ -104,11 +104,11 @@ pub(super) fn settings_of(entry: &ServiceEntry) -> ServiceSettings {
     }
 }
 
-/// The directory's record of an interface.
-pub(super) fn interface_of(target: &InterfaceTarget) -> Interface {
+/// The directory's record of an interface, with what is to be undone there after detaching ([`interface_flags::STRIPPED`]).
+pub(super) fn interface_of(target: &InterfaceTarget, stripped: u64) -> Interface {
     let announce = if target.announce { interface_flags::ANNOUNCE } else { 0 };
     Interface {
-        word: mac::word(target.mac.0) | announce,
+        word: mac::word(target.mac.0) | announce | stripped & interface_flags::STRIPPED,
         master_mac: mac::word(target.master_mac.unwrap_or(target.mac).0),
         ifindex: target.ifindex,
         reserved: 0,

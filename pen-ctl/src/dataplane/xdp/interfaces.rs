@@ -8,7 +8,7 @@ use std::path::Path;
 
 use aya::programs::{Program, loaded_programs};
 
-use super::error::{OpenError, chain};
+use super::error::OpenError;
 use super::links::{XdpState, xdp_states};
 use super::pins::{Pins, remove};
 use super::sys::{self, LinkFacts, LinkMode};
@@ -68,27 +68,27 @@ impl XdpPlane {
         {
             return Err(occupied(what(), name, program));
         }
-        let before = self.interfaces.clone();
+        let before = (self.interfaces.clone(), self.stripped.clone());
         // A renamed interface is one all the same.
         self.interfaces.retain(|_, other| other.ifindex != target.ifindex);
         self.interfaces.insert(name.to_owned(), target.clone());
-        // The record comes first, so that the first packet finds it.
-        let done = self
-            .write_directory()
-            .map_err(|error| failure(what(), error))
-            .and_then(|()| if attached.is_some() { Ok(()) } else { self.link(name, target) });
+        // So is one that was made anew under its name.
+        self.stripped.retain(|ifindex, _| self.interfaces.values().any(|known| known.ifindex == *ifindex));
+        let tags = self.note_stripping(target.ifindex);
+        // The record comes first, so that the first packet finds it, and whoever has to finish this.
+        let done = self.write_directory().map_err(|error| failure(what(), error)).and_then(|()| {
+            self.leave_tags_on(name, target.ifindex, tags);
+            if attached.is_some() { Ok(()) } else { self.link(name, target) }
+        });
         if done.is_err() {
-            self.interfaces = before;
+            if attached.is_none() {
+                self.take_tags_again(name, target.ifindex);
+            }
+            (self.interfaces, self.stripped) = before;
             self.write_directory().map_err(|error| failure(what(), error))?;
             return done;
         }
-        if let Err(error) = self.maps.egress.insert(target.ifindex, target.ifindex, None, 0) {
-            tracing::warn!(
-                interface = name,
-                "packets that came in by other interfaces cannot leave by this one: {}",
-                chain(&error)
-            );
-        }
+        self.open_egress(name, target.ifindex);
         Ok(())
     }
 
@@ -97,8 +97,8 @@ impl XdpPlane {
         let what = || format!("detach XDP from {name}");
         self.pins.detach(name).map_err(|error| failure(what(), error))?;
         if let Some(target) = self.interfaces.remove(name) {
-            // The kernel removes the entry by itself when the interface goes.
-            let _ = self.maps.egress.remove(target.ifindex);
+            self.close_egress(target.ifindex);
+            self.take_tags_again(name, target.ifindex);
         }
         self.write_directory().map_err(|error| failure(what(), error))
     }
@@ -162,10 +162,7 @@ impl XdpPlane {
                     return Err(error);
                 }
                 let link = create(LinkMode::Generic)?;
-                tracing::warn!(
-                    interface = name,
-                    "XDP runs in the slower generic mode: native mode was refused ({error})"
-                );
+                tracing::info!(interface = name, "native mode was refused ({error}): trying generic");
                 Ok(link)
             }),
         }

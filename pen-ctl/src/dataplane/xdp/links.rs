@@ -8,13 +8,15 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use crate::dataplane::AttachMode;
+use crate::dataplane::{AttachMode, Mac};
 
 /// An interface and the XDP programs on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct XdpState {
     /// Name of the interface.
     pub(super) name: String,
+    /// Its MAC, where it has an Ethernet address.
+    pub(super) mac: Option<Mac>,
     /// Id of the program in the driver, or on the card.
     pub(super) native: Option<u32>,
     /// Id of the program in the stack.
@@ -86,6 +88,7 @@ fn state_of(link: LinkMessage) -> XdpState {
     for attribute in link.attributes {
         match attribute {
             LinkAttribute::IfName(name) => state.name = name,
+            LinkAttribute::Address(bytes) => state.mac = bytes.as_slice().try_into().ok().map(Mac),
             LinkAttribute::Xdp(attributes) => {
                 for attribute in attributes {
                     match attribute {

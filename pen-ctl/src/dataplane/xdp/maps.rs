@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,9 +101,7 @@ impl Maps {
 
     /// The words of one half of the directory.
     pub(super) fn half_cells(&self, which: u32) -> &[AtomicU64] {
-        let size = size_of::<DirectoryHalf>() / 8;
-        let start = std::mem::offset_of!(Directory, halves) / 8 + (which as usize & 1) * size;
-        self.directory.words().get(start..start + size).unwrap_or_default()
+        half_cells(&self.directory, which)
     }
 
     /// A counter record, summed over CPUs.
@@ -124,6 +123,27 @@ impl Maps {
         let sum = [sum.packets.wrapping_add(count.packets), sum.bytes.wrapping_add(count.bytes)];
         self.folded.set(index, sum, 0)
     }
+}
+
+/// Which half of the directory is in use.
+pub(super) fn active_half(directory: &Mapped<Directory>) -> u32 {
+    directory.half_words()[offset_of!(Directory, active) / 4].load(Ordering::Acquire)
+}
+
+/// The words of one half of the directory.
+pub(super) fn half_cells(directory: &Mapped<Directory>, which: u32) -> &[AtomicU64] {
+    let size = size_of::<DirectoryHalf>() / 8;
+    let start = offset_of!(Directory, halves) / 8 + (which as usize & 1) * size;
+    directory.words().get(start..start + size).unwrap_or_default()
+}
+
+/// The pinned directory by itself; `None` where none is pinned.
+pub(super) fn pinned_directory(pins: &Pins) -> Result<Option<Mapped<Directory>>, OpenError> {
+    let shape =
+        SHAPES.iter().find(|shape| shape.name == "directory").filter(|shape| pins.map(shape.name).exists());
+    let Some(shape) = shape else { return Ok(None) };
+    check(pins.map(shape.name), shape)?;
+    map_array(pins, shape.name, 1).map(Some)
 }
 
 /// Refuses pinned maps that have not the shape of our ABI; those that are missing are fine.

@@ -1,6 +1,6 @@
 //! What the kernel holds, read afresh: also finds what someone else changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pen_common::abi::{Backend, DirectoryHalf, ServiceEntry, backend_flags};
 use pen_common::service;
@@ -8,6 +8,7 @@ use pen_common::service;
 use super::interfaces::{PinnedLink, pinned_links};
 use super::links::xdp_states;
 use super::maps::backends_in_use;
+use super::offload::stripping_seen;
 use super::{XdpPlane, backends, directory, failure};
 use crate::dataplane::{
     AttachMode, DataPlaneError, InterfaceTarget, Mac, Observed, ObservedInterface, ObservedService,
@@ -25,6 +26,9 @@ impl XdpPlane {
         for (index, backend) in backends_in_use(&self.maps.backends) {
             of_service.entry(backend.service).or_default().push((index, backend));
         }
+        let in_use =
+            of_service.values().flatten().filter(|(_, backend)| !backend.has(backend_flags::RETIRED));
+        let behind: BTreeSet<u32> = in_use.map(|(_, backend)| backend.ifindex).collect();
         let services = directory::decode(&half)
             .into_iter()
             .map(|(key, entry)| {
@@ -32,7 +36,9 @@ impl XdpPlane {
                 (key, self.observed_service(&key, &entry, &backends))
             })
             .collect();
-        Ok(Observed { seed: self.seed(), interfaces: self.observed_interfaces(&half)?, services })
+        let mut interfaces = self.observed_interfaces(&half)?;
+        Self::add_egress_troubles(&mut interfaces, &behind);
+        Ok(Observed { seed: self.seed(), interfaces, services })
     }
 
     fn observed_service(
@@ -85,9 +91,15 @@ impl XdpPlane {
             let mode = link.mode(&states);
             let in_place = states.get(&link.facts.ifindex).is_some_and(|state| state.name == link.interface);
             let target = self.observed_target(half, &link, mode);
+            let (tags_stay, trouble) = match mode {
+                Some(_) => stripping_seen(&link.interface, link.facts.ifindex),
+                None => (true, None),
+            };
             let interface = ObservedInterface {
                 mode: mode.unwrap_or(target.mode),
                 attached: mode.is_some() && in_place && link.facts.program == self.program_id,
+                intact: tags_stay && self.egress_is_open(target.ifindex),
+                troubles: trouble.into_iter().collect(),
                 target,
             };
             (link.interface, interface)
@@ -106,7 +118,7 @@ impl XdpPlane {
         let ifindex = recorded.map_or(link.facts.ifindex, |target| target.ifindex);
         let found = service::interface(half, ifindex);
         match (recorded, found) {
-            (Some(target), Some(found)) if directory::interface_of(target) == *found => target.clone(),
+            (Some(target), Some(found)) if self.record_of(target) == *found => target.clone(),
             (_, Some(found)) => directory::target_of(found, mode.unwrap_or_default()),
             (_, None) => InterfaceTarget {
                 ifindex,

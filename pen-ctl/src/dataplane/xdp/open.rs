@@ -1,6 +1,6 @@
 //! Opens the XDP data plane: builds it, or adopts what an earlier controller left running.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::mem::offset_of;
 use std::os::fd::AsFd;
@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering;
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use pen_common::abi::{ABI_VERSION, Directory, Instance, MAGIC, MAX_SERVICES, backend_flags};
+use pen_common::abi::{
+    ABI_VERSION, Directory, Instance, MAGIC, MAX_SERVICES, backend_flags, interface_flags::STRIPPED,
+};
 use pen_common::service;
 
 use super::backends::Held;
@@ -104,6 +106,7 @@ impl XdpPlane {
             services: BTreeMap::new(),
             settings: BTreeMap::new(),
             interfaces: BTreeMap::new(),
+            stripped: BTreeMap::new(),
             tables: BTreeMap::new(),
             held: BTreeMap::new(),
             guard,
@@ -160,6 +163,7 @@ impl XdpPlane {
     fn recover_links(&mut self) -> Result<(), OpenError> {
         let states = xdp_states().map_err(|error| OpenError::from_io("list the interfaces", &error))?;
         let half = self.maps.half(self.active_half());
+        let mut attached = BTreeSet::new();
         for link in pinned_links(&self.pins)? {
             let Some(mode) = link.mode(&states) else {
                 self.pins.detach(&link.interface)?;
@@ -174,11 +178,14 @@ impl XdpPlane {
                     OpenError::from_io(format!("replace the program on {}", link.interface), &error)
                 })?,
             }
+            attached.insert(link.facts.ifindex);
             let found = half.as_ref().and_then(|half| service::interface(half, link.facts.ifindex));
             if let Some(found) = found {
+                self.stripped.insert(found.ifindex, found.word & STRIPPED);
                 self.interfaces.insert(link.interface, directory::target_of(found, mode));
             }
         }
+        self.finish_detaching(&states, &attached);
         Ok(())
     }
 

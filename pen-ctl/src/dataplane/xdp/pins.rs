@@ -9,6 +9,7 @@ use aya::maps::{Array, Map, MapData};
 use pen_common::abi::{ABI_VERSION, Instance, MAGIC};
 
 use super::error::OpenError;
+use super::offload::finish_detaching;
 use super::{mapped, sys};
 
 /// `BPF_FS_MAGIC` (linux/magic.h).
@@ -55,14 +56,16 @@ pub fn inspect(dir: &Path) -> Result<Pinned, OpenError> {
     }
 }
 
-/// Detaches from every interface and removes all pins in `dir`, whoever made them.
+/// Detaches from every interface and removes all pins in `dir`, whoever made them. No controller may have them.
 pub fn discard(dir: &Path) -> Result<(), OpenError> {
-    detach_pinned(dir, None)?;
     let pins = Pins::new(dir);
     if !exists(dir)? {
         return Ok(());
     }
     pins.check_file_system()?;
+    for trouble in detach_links(&pins, None)?.troubles {
+        tracing::warn!("{trouble}");
+    }
     // The record goes first: what is left if we are stopped half-way is then nobody's, and swept away.
     remove(&pins.instance())?;
     for part in ["progs", "maps", "links"] {
@@ -74,20 +77,35 @@ pub fn discard(dir: &Path) -> Result<(), OpenError> {
     remove_dir(dir)
 }
 
-/// Detaches from the named interfaces, or from all of them, by the pins alone; returns those that were attached.
-pub fn detach_pinned(dir: &Path, names: Option<&[String]>) -> Result<Vec<String>, OpenError> {
+/// What detaching by the pins came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DetachedPins {
+    /// The interfaces that were attached.
+    pub names: Vec<String>,
+    /// What could not be put back as it was before pen came, in words.
+    pub troubles: Vec<String>,
+}
+
+/// Detaches from the named interfaces, or from all of them, by the pins alone; refused while a controller has them.
+pub fn detach_pinned(dir: &Path, names: Option<&[String]>) -> Result<DetachedPins, OpenError> {
     let pins = Pins::new(dir);
     if !exists(dir)? {
-        return Ok(Vec::new());
+        return Ok(DetachedPins::default());
     }
     pins.check_file_system()?;
+    let _lock = pins.lock()?;
+    detach_links(&pins, names)
+}
+
+/// The same for who has the pins already.
+fn detach_links(pins: &Pins, names: Option<&[String]>) -> Result<DetachedPins, OpenError> {
     let mut detached = Vec::new();
     for (name, _) in pins.links()? {
         if names.is_none_or(|names| names.contains(&name)) && pins.detach(&name)? {
             detached.push(name);
         }
     }
-    Ok(detached)
+    Ok(DetachedPins { names: detached, troubles: finish_detaching(pins) })
 }
 
 /// The layout of a pin directory.

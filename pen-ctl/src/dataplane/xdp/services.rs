@@ -10,7 +10,7 @@ use pen_common::maglev;
 
 use super::directory;
 use super::mapped::{self, Mapped};
-use super::maps::open_slots;
+use super::maps::{self, open_slots};
 use super::pins::remove;
 use super::sys;
 use super::{XdpPlane, failure};
@@ -127,7 +127,7 @@ impl XdpPlane {
 
     /// Builds the directory into its idle half and makes that the active one.
     pub(super) fn write_directory(&mut self) -> Result<(), String> {
-        let interfaces: Vec<_> = self.interfaces.values().map(directory::interface_of).collect();
+        let interfaces: Vec<_> = self.interfaces.values().map(|target| self.record_of(target)).collect();
         let half = directory::encode(&self.services, &interfaces).map_err(|error| error.to_string())?;
         self.settle()?;
         let next = 1 - (self.active_half() & 1);
@@ -138,7 +138,7 @@ impl XdpPlane {
     }
 
     pub(super) fn active_half(&self) -> u32 {
-        self.maps.directory.half_words()[offset_of!(Directory, active) / 4].load(Ordering::Acquire)
+        maps::active_half(&self.maps.directory)
     }
 
     /// Waits until no packet uses what was flipped away or retired before.
