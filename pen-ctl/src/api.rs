@@ -4,12 +4,14 @@ pub mod document;
 pub mod event;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::state::desired::InterfaceSpec;
 use crate::state::revision::{Condition, Revision};
 use crate::state::spec::{BackendSpec, ServiceSpec};
+use crate::tracked::View;
 use document::{
     BackendDocument, BackendList, ChangeDocument, InterfaceList, ServiceDocument, ServiceList, StatusDocument,
 };
@@ -89,11 +91,22 @@ pub enum Request {
         /// Which.
         address: IpAddr,
     },
+    /// Drain a backend and remove it when nobody is left on it, or after a time: [`Reply::Backend`].
+    BackendDrain {
+        /// Of which service.
+        service: String,
+        /// Which.
+        address: IpAddr,
+        /// After how long it is removed whoever is left.
+        within: Duration,
+    },
     /// Backends of one service, or of all: [`Reply::Backends`].
     BackendList {
         /// Of which service.
         service: Option<String>,
     },
+    /// What questions about clients are answered from, off the controller's task: [`Reply::Clients`].
+    Clients,
     /// Attach to interfaces, all or none: [`Reply::Interfaces`], once packets would flow.
     Attach(Vec<InterfaceSpec>),
     /// Detach from interfaces; those not attached are no error: [`Reply::Changed`].
@@ -141,6 +154,9 @@ pub enum Reply {
     Backend(Box<BackendDocument>),
     /// Interfaces.
     Interfaces(InterfaceList),
+    /// To [`Request::Clients`]: no document, and never sent as one.
+    #[serde(skip_serializing)]
+    Clients(View),
     /// Something was changed, or was already so.
     Changed(ChangeDocument),
 }

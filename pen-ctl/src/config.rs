@@ -96,7 +96,7 @@ impl Config {
     }
 
     /// What the file makes of a desired state: services and backends are replaced; a backend keeps a `state` that
-    /// the file does not mention; interfaces and seed stay when their keys are absent.
+    /// the file does not mention, its removal after a drain too; interfaces and seed stay when their keys are absent.
     pub fn onto(&self, old: &Desired) -> Result<Desired, text::TextError> {
         let mut new = Desired::new(self.seed.unwrap_or(old.seed));
         new.interfaces = self.interfaces.clone().unwrap_or_else(|| old.interfaces.clone());
@@ -137,6 +137,7 @@ fn keep_states(spec: &ServiceSpec, service: &mut Service, old: &Desired) {
     for (backend, spec) in service.backends.iter_mut().zip(&spec.backends) {
         if let (None, Some(before)) = (spec.state, before.backend(backend.address)) {
             backend.state = before.state;
+            backend.remove_at = before.remove_at;
         }
     }
 }

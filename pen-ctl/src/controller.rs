@@ -6,6 +6,7 @@ mod actor;
 mod announce;
 mod change;
 mod clock;
+mod drain;
 mod file;
 mod reconcile;
 mod status;
@@ -16,19 +17,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use actor::{Call, ControllerHandle, serve};
+pub(crate) use change::no_backend;
 pub use clock::{Clock, SystemClock};
+pub use drain::Census;
 pub use file::apply_at_start;
 
 use crate::api::document::{BackendList, ServiceList};
 use crate::api::event::Kind;
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Reply, Request};
-use crate::dataplane::{DataPlane, HealthStatus, Observed, ServiceKey};
+use crate::dataplane::{DataPlane, DataPlaneError, HealthStatus, Observed, ServiceKey};
 use crate::journal::{Journal, Note};
 use crate::state::revision::Revision;
 use crate::state::store::Store;
 use crate::surroundings::{Check, Event, Surroundings, Watched};
 use crate::target::{Seen, Sighting, Standings};
+use crate::tracked::View;
 use announce::Announced;
+use drain::Drains;
 use reconcile::Subject;
 
 /// What a controller is started with beside its parts.
@@ -72,6 +77,7 @@ pub struct Controller {
     watched: BTreeMap<IpAddr, Watched>,
     probed: Vec<(ServiceKey, IpAddr, Check)>,
     announced: Announced,
+    drains: Drains,
 }
 
 impl Controller {
@@ -100,6 +106,7 @@ impl Controller {
             watched: BTreeMap::new(),
             probed: Vec::new(),
             announced: Announced::default(),
+            drains: Drains::default(),
         }
     }
 
@@ -136,6 +143,10 @@ impl Controller {
             Request::BackendAdd { service, spec } => self.backend_add(&service, &spec),
             Request::BackendSet { service, address, spec } => self.backend_set(&service, address, &spec),
             Request::BackendRemove { service, address } => self.backend_remove(&service, address),
+            Request::BackendDrain { service, address, within } => {
+                self.backend_drain(&service, address, within)
+            }
+            Request::Clients => self.clients(),
             Request::Attach(interfaces) => self.attach(interfaces),
             Request::Detach(interfaces) => self.detach(&interfaces),
             Request::Apply { file, text } => self.apply_text(&file, &text),
@@ -187,10 +198,12 @@ impl Controller {
         self.plane.drain_log();
     }
 
-    /// In how long [`Controller::reconcile`] has something to do by itself: a first table's time is up.
+    /// In how long [`Controller::reconcile`] has something to do by itself: a first table's time or a drain's is up, or
+    /// [`Controller::census_due`] has a count to make.
     pub fn wake_in(&self) -> Option<Duration> {
-        let next = self.seen.first_tables.values().min()?;
-        Some(next.saturating_sub(self.clock.uptime()))
+        let first_table = self.seen.first_tables.values().min();
+        let first_table = first_table.map(|due| due.saturating_sub(self.clock.uptime()));
+        [first_table, self.deadline_in(), self.census_in()].into_iter().flatten().min()
     }
 
     /// Interfaces are known: requests may come.
@@ -218,6 +231,14 @@ impl Controller {
         crate::target::link_named(&self.seen.links, name).is_some()
     }
 
+    fn clients(&mut self) -> Result<Reply, ApiError> {
+        let clients = self.plane.clients().map_err(|DataPlaneError { what, why, hint }| {
+            ApiError::new(ErrorCode::Refused, format!("{what}: {why}"), hint)
+        })?;
+        let view = View::new(clients, &self.store.desired().services, self.clock.unix_seconds());
+        Ok(Reply::Clients(view))
+    }
+
     fn backend_list(&mut self, service: Option<&str>) -> Result<Reply, ApiError> {
         if let Some(name) = service {
             self.found(name)?;
@@ -243,7 +264,7 @@ impl Controller {
 }
 
 /// What to say of a name that is not there.
-fn no_service(name: &str) -> ApiError {
+pub(crate) fn no_service(name: &str) -> ApiError {
     ApiError::new(
         ErrorCode::NotFound,
         format!("there is no service {}", name.escape_debug()),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub mod clients;
 pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod xdp;
@@ -369,6 +370,9 @@ pub trait DataPlane: Send {
 
     /// How full the tracking tables are; may be some seconds old.
     fn tracking(&mut self) -> Result<TrackingUse, DataPlaneError>;
+
+    /// Hands out what reads who is remembered, with descriptors of its own: for use off the controller's task.
+    fn clients(&mut self) -> Result<Box<dyn clients::Clients>, DataPlaneError>;
 
     /// Hands rare and puzzling things the data plane noticed to the log; called now and then.
     fn drain_log(&mut self) {}

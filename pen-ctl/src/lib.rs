@@ -27,6 +27,7 @@ pub mod server;
 pub mod state;
 pub mod surroundings;
 pub mod target;
+pub mod tracked;
 
 #[cfg(test)]
 #[path = "../tests/shared/needs.rs"]

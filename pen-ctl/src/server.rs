@@ -4,6 +4,7 @@ use axum::{Router, middleware};
 use tokio::net::UnixListener;
 
 mod audit;
+pub mod clients;
 pub mod connection;
 mod gate;
 mod intake;

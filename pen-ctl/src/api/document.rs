@@ -1,5 +1,7 @@
 //! The documents the controller answers with: what `--json` prints. Fields are added, never renamed.
 
+pub mod clients;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -135,6 +137,9 @@ pub struct BackendDocument {
     pub priority: u16,
     /// What the administrator asked of it.
     pub state: AdminState,
+    /// How far it is from being removed; absent unless it was asked to be removed after a drain.
+    #[serde(default)]
+    pub drain: Option<DrainDocument>,
     /// What was seen of it.
     pub health: HealthDocument,
     /// It gets newcomers.
@@ -149,6 +154,22 @@ pub struct BackendDocument {
     pub packets: u64,
     /// Their bytes from the Ethernet header on.
     pub bytes: u64,
+}
+
+/// A backend on its way out: it is removed when nobody is left on it, or at the deadline, whichever is first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainDocument {
+    /// The deadline (RFC 3339).
+    pub remove_at: String,
+    /// How long until then.
+    pub seconds_left: u64,
+    /// Clients (with affinity `flow`: flows) that are remembered on it, some seconds old; absent while they are
+    /// not counted yet, and where nobody is remembered (tracking `off`).
+    pub clients_left: Option<u64>,
+    /// Those of them that were seen within the last minute: the others may never come back.
+    pub clients_seen_last_minute: Option<u64>,
+    /// The same in words: `12 clients left, 3 of them seen in the last minute`.
+    pub detail: String,
 }
 
 /// Backends.

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
 use super::Controller;
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Reply, Request};
+use crate::dataplane::DataPlaneError;
 use crate::journal::Journal;
 use crate::surroundings::Event;
+use crate::tracked::Counts;
 
 /// How often the data plane is looked up afresh.
 const RESYNC: Duration = Duration::from_secs(5);
@@ -69,9 +72,13 @@ pub async fn serve(
     mut calls: mpsc::Receiver<Call>,
     mut events: mpsc::Receiver<Event>,
 ) -> Controller {
+    let mut census = None;
     let mut resync = interval(RESYNC);
     resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !controller.ended() {
+        if let Some(due) = controller.census_due() {
+            census = Some(spawn_blocking(|| due.take()));
+        }
         let wake = controller.wake_in();
         tokio::select! {
             Some(event) = events.recv() => {
@@ -83,11 +90,27 @@ pub async fn serve(
                 // Whoever asked may have gone meanwhile; what was asked is done all the same.
                 let _ = answer.send(controller.ask(asked));
             }
+            counted = outcome(&mut census), if census.is_some() => {
+                census = None;
+                controller.counted(counted);
+                controller.reconcile();
+            }
             _ = resync.tick() => controller.tick(),
             () = sleep(wake.unwrap_or(RESYNC)), if wake.is_some() => controller.reconcile(),
         }
     }
     controller
+}
+
+/// Waits for a count that was handed out.
+async fn outcome(
+    census: &mut Option<JoinHandle<Result<Counts, DataPlaneError>>>,
+) -> Result<Counts, DataPlaneError> {
+    let Some(census) = census else { return std::future::pending().await };
+    census.await.unwrap_or_else(|error| {
+        let what = "count the clients that are left".to_owned();
+        Err(DataPlaneError { what, why: error.to_string(), hint: String::new() })
+    })
 }
 
 /// Takes in an event and all that wait behind it, then acts once.

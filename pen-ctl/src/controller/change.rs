@@ -166,7 +166,7 @@ impl Controller {
 
     /// Makes a desired state durable and carries it out. If the data plane refuses it for one of `subjects`, the
     /// state from before is brought back.
-    fn change(&mut self, desired: Desired, subjects: &[Subject]) -> Result<(), ApiError> {
+    pub(super) fn change(&mut self, desired: Desired, subjects: &[Subject]) -> Result<(), ApiError> {
         validate::desired(&desired)?;
         self.check_memory(&desired)?;
         let before = self.store.desired().clone();
@@ -217,7 +217,7 @@ impl Controller {
 }
 
 /// What to say of a backend that is not there.
-pub(super) fn no_backend(service: &str, address: IpAddr) -> ApiError {
+pub(crate) fn no_backend(service: &str, address: IpAddr) -> ApiError {
     ApiError::new(
         ErrorCode::NotFound,
         format!("service {service} has no backend {address}"),

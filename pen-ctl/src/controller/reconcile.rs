@@ -77,6 +77,9 @@ impl Controller {
 
     /// Compares what should be with what is, and carries out the difference. Does nothing before the start.
     pub fn reconcile(&mut self) {
+        if self.started && !self.ended {
+            self.end_drains();
+        }
         self.settle();
         self.note_failures();
     }
@@ -109,6 +112,7 @@ impl Controller {
         self.standings = standings;
         let steps = plan(&target, &self.observed);
         self.carry_out(&steps);
+        self.watch_drains();
         self.announce();
     }
 

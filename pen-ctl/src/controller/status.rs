@@ -73,6 +73,7 @@ impl Controller {
                 warnings.push(format!("service {}: no backend is serving", service.name));
             }
         }
+        warnings.extend(self.drain_trouble().map(str::to_owned));
         warnings.extend(self.file_warning());
         warnings
     }
@@ -148,6 +149,7 @@ impl Controller {
             weight: backend.weight,
             priority: backend.priority,
             state: backend.state,
+            drain: self.drain_document(service, backend),
             health: HealthDocument { status: sighting.status, detail: sighting.detail },
             serving: standing.is_some_and(|standing| standing.serving),
             reason: standing

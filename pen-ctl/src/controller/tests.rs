@@ -2,6 +2,7 @@
 
 mod adoption;
 mod changes;
+mod drains;
 mod files;
 mod interfaces;
 mod journal;

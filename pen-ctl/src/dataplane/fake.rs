@@ -1,11 +1,13 @@
 //! A data plane in memory: for tests of everything above it. It moves no packets.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::clients::{Clients, Fate, Remembered};
 use super::{
     AttachMode, Counters, DataPlane, DataPlaneError, Observed, ObservedInterface, ObservedService, Operation,
-    TrackingUse,
+    ServiceKey, TrackingUse,
 };
 
 /// A data plane in memory; clones share it, so that a test can look at what a controller does to it.
@@ -29,8 +31,10 @@ pub struct Inner {
     pub occupied: BTreeMap<String, String>,
     /// What does not work on interfaces once they are attached.
     pub troubles: BTreeMap<String, Vec<String>>,
+    /// Whom it remembers.
+    pub remembered: Vec<Remembered>,
     /// Services that cannot be set, with the reason.
-    pub broken: BTreeMap<super::ServiceKey, String>,
+    pub broken: BTreeMap<ServiceKey, String>,
 }
 
 impl FakePlane {
@@ -62,6 +66,31 @@ impl DataPlane for FakePlane {
 
     fn tracking(&mut self) -> Result<TrackingUse, DataPlaneError> {
         Ok(self.lock().tracking)
+    }
+
+    fn clients(&mut self) -> Result<Box<dyn Clients>, DataPlaneError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Clients for FakePlane {
+    fn read(&self, visit: &mut dyn FnMut(&Remembered) -> Fate) -> Result<u64, DataPlaneError> {
+        let remembered = self.lock().remembered.clone();
+        let (mut kept, mut forgotten, mut stopped) = (Vec::new(), 0, false);
+        for one in remembered {
+            let fate = if stopped { Fate::Keep } else { visit(&one) };
+            stopped |= fate == Fate::Stop;
+            if fate == Fate::Forget { forgotten += 1 } else { kept.push(one) }
+        }
+        self.lock().remembered = kept;
+        Ok(forgotten)
+    }
+
+    /// Whoever comes first in the table gets everybody.
+    fn newcomer(&self, service: &ServiceKey, _: IpAddr) -> Result<Option<IpAddr>, DataPlaneError> {
+        let inner = self.lock();
+        let members = inner.observed.services.get(service).and_then(|service| service.members.as_ref());
+        Ok(members.and_then(|members| members.first()).map(|member| member.address))
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 use aya::Ebpf;
 use pen_common::abi::Address;
 
+use super::clients::Clients;
 use super::{
     Counters, DataPlane, DataPlaneError, InterfaceTarget, Observed, Operation, ServiceKey, ServiceSettings,
     TrackingUse,
@@ -22,6 +23,7 @@ use pins::{PinLock, Pins};
 use services::Table;
 
 mod backends;
+mod clients;
 mod counters;
 mod directory;
 mod egress;
@@ -113,6 +115,10 @@ impl DataPlane for XdpPlane {
 
     fn tracking(&mut self) -> Result<TrackingUse, DataPlaneError> {
         self.read_tracking()
+    }
+
+    fn clients(&mut self) -> Result<Box<dyn Clients>, DataPlaneError> {
+        Ok(Box::new(self.open_clients()?))
     }
 
     fn drain_log(&mut self) {

@@ -18,7 +18,9 @@ pub(super) fn note(request: &Request, user: Option<u32>) -> Note {
         Request::BackendAdd { service, spec } => {
             Note { service: Some(service.clone()), backend: spec.address, ..note }
         }
-        Request::BackendSet { service, address, .. } | Request::BackendRemove { service, address } => {
+        Request::BackendSet { service, address, .. }
+        | Request::BackendDrain { service, address, .. }
+        | Request::BackendRemove { service, address } => {
             Note { service: Some(service.clone()), backend: Some(*address), ..note }
         }
         _ => note,
@@ -40,6 +42,11 @@ fn what(request: &Request) -> String {
         Request::BackendRemove { service, address } => {
             format!("backend {address} of service {} removed", service.escape_debug())
         }
+        Request::BackendDrain { service, address, within } => format!(
+            "backend {address} of service {} drained, to be removed within {}",
+            service.escape_debug(),
+            humantime::format_duration(*within)
+        ),
         Request::Attach(interfaces) => {
             let all: Vec<String> = interfaces.iter().map(interface).collect();
             format!("interfaces to be attached: {}", all.join(", "))
@@ -56,6 +63,7 @@ fn what(request: &Request) -> String {
         | Request::ServiceList
         | Request::ServiceShow { .. }
         | Request::BackendList { .. }
+        | Request::Clients
         | Request::InterfaceList => "looked".to_owned(),
     }
 }

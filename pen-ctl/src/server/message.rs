@@ -48,6 +48,12 @@ impl Document {
         self.status = StatusCode::CREATED;
         self
     }
+
+    /// What was asked for has begun.
+    pub(super) fn accepted(mut self) -> Self {
+        self.status = StatusCode::ACCEPTED;
+        self
+    }
 }
 
 impl IntoResponse for Document {
@@ -138,6 +144,41 @@ impl<S: Send + Sync> FromRequestParts<S> for Which {
         let path = Path::<(String, String)>::from_request_parts(parts, state).await;
         let Path((service, address)) = path.map_err(bad_path)?;
         Ok(Self { service, address: backend_address(&address).map_err(ApiError::from)? })
+    }
+}
+
+/// What stands after the question mark.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(rejection) => {
+                let text = rejection.body_text();
+                let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+                let message = format!("the query cannot be read: {text}");
+                Err(ApiError::invalid(message, "name each key once, as key=value").into())
+            }
+        }
+    }
+}
+
+/// The address of a client in the path.
+pub(super) struct Client(pub(super) IpAddr);
+
+impl<S: Send + Sync> FromRequestParts<S> for Client {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(bad_path)?;
+        let address = text.parse().map_err(|_| {
+            let message = format!("`{}` is not an IP address", text.escape_debug());
+            ApiError::invalid(message, "write it as 192.0.2.7 or 2001:db8::7")
+        })?;
+        Ok(Self(address))
     }
 }
 

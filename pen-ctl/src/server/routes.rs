@@ -6,12 +6,16 @@
 //! | `services` | list | add | | | |
 //! | `services/{name}` | show | | change | | remove |
 //! | `services/{name}/backends` | list | add | | | |
-//! | `services/{name}/backends/{address}` | show | | change | | remove |
+//! | `services/{name}/backends/{address}` | show | | change | | remove; `?drain=10m` drains it first |
+//! | `clients` | list; `?service= backend= source= limit= sort= all=` | | | | forget; `?service= backend= source= all=` |
+//! | `clients/{address}` | what is known of one | | | | |
 //! | `backends` | list of all | | | | |
 //! | `interfaces` | list | attach `{"interfaces": […]}` | | | detach all |
 //! | `interfaces/{name}` | show | | | attach | detach |
 //! | `reload` | | apply the file again | | | |
 //! | `stop` | | end; `{"detach": true}` detaches first | | | |
+
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -19,15 +23,16 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
-use super::audit;
-use super::message::{Answer, Body, Document, Failure, Name, Optional, Which, Writer, not_found};
+use super::message::{Answer, Body, Document, Failure, Name, Optional, Query, Which, Writer, not_found};
+use super::{audit, clients};
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Interfaces, Reply, Request};
 use crate::controller::ControllerHandle;
 use crate::dataplane::AttachMode;
 use crate::state::desired::InterfaceSpec;
 use crate::state::spec::{BackendSpec, ServiceSpec};
+use crate::state::text::optional_duration;
 
-type Controller = State<ControllerHandle>;
+pub(super) type Controller = State<ControllerHandle>;
 
 /// The API's routes.
 pub fn router(controller: ControllerHandle) -> Router {
@@ -41,6 +46,8 @@ pub fn router(controller: ControllerHandle) -> Router {
             get(backend_show).patch(backend_set).delete(backend_remove),
         )
         .route("/v1/backends", get(backend_list))
+        .route("/v1/clients", get(clients::list).delete(clients::forget))
+        .route("/v1/clients/{address}", get(clients::show))
         .route("/v1/interfaces", get(interface_list).post(attach).delete(detach_all))
         .route("/v1/interfaces/{name}", get(interface_show).put(attach_one).delete(detach))
         .route("/v1/reload", post(reload))
@@ -121,12 +128,28 @@ async fn backend_set(
     change(&controller, writer, Request::BackendSet { service, address, spec }).await
 }
 
+/// How to remove a backend.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RemoveQuery {
+    /// Drain it first, for so long at most.
+    #[serde(with = "optional_duration")]
+    drain: Option<Duration>,
+}
+
 async fn backend_remove(
     State(controller): Controller,
     Which { service, address }: Which,
     writer: Writer,
+    Query(RemoveQuery { drain }): Query<RemoveQuery>,
 ) -> Answer {
-    change(&controller, writer, Request::BackendRemove { service, address }).await
+    match drain {
+        Some(within) => {
+            let request = Request::BackendDrain { service, address, within };
+            Ok(change(&controller, writer, request).await?.accepted())
+        }
+        None => change(&controller, writer, Request::BackendRemove { service, address }).await,
+    }
 }
 
 async fn interface_list(State(controller): Controller) -> Answer {

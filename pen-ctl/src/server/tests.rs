@@ -154,6 +154,12 @@ async fn every_route_asks_the_controller_for_what_it_says() {
             "",
             Request::BackendRemove { service: name(), address },
         ),
+        (
+            "DELETE",
+            "/v1/services/web/backends/2001:db8::1?drain=10m",
+            "",
+            Request::BackendDrain { service: name(), address, within: std::time::Duration::from_secs(600) },
+        ),
         ("GET", "/v1/interfaces", "", Request::InterfaceList),
         (
             "POST",

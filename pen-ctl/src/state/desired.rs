@@ -100,6 +100,9 @@ pub struct Backend {
     /// What the administrator asked of it.
     #[serde(default)]
     pub state: AdminState,
+    /// When it is removed at the latest, seconds since the Unix epoch; goes with [`AdminState::Drain`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remove_at: Option<u64>,
     /// How it is checked, where other than its service's way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -249,7 +252,16 @@ impl InterfaceSpec {
 impl Backend {
     /// A backend with nothing but defaults.
     pub fn new(address: IpAddr) -> Self {
-        Self { address, weight: 1, priority: 0, mac: None, vlan: None, state: AdminState::Up, health: None }
+        Self {
+            address,
+            weight: 1,
+            priority: 0,
+            mac: None,
+            vlan: None,
+            state: AdminState::Up,
+            remove_at: None,
+            health: None,
+        }
     }
 }
 

@@ -130,8 +130,11 @@ impl BackendSpec {
         Ok(backend)
     }
 
-    /// Changes what is said; the address stays.
+    /// Changes what is said; the address stays. Whoever names a state takes back that the backend is to be removed.
     pub fn change(&self, backend: &mut Backend) {
+        if self.state.is_some() {
+            backend.remove_at = None;
+        }
         set(&mut backend.weight, &self.weight);
         set(&mut backend.priority, &self.priority);
         set(&mut backend.state, &self.state);

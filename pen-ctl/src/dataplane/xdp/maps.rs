@@ -255,8 +255,11 @@ pub(super) fn open_slots(pins: &Pins, service: u16) -> io::Result<OpenedSlots> {
 /// Counts the entries of a tracking table.
 pub(super) fn count(map: &MapData) -> Result<crate::dataplane::TableUse, String> {
     let info = map.info().map_err(|error| super::error::chain(&error))?;
-    let used = sys::count_entries(map.fd().as_fd(), info.key_size(), info.value_size())
-        .map_err(|error| error.to_string())?;
+    let mut batches = sys::Batches::new(map.fd().as_fd(), info.key_size(), info.value_size());
+    let mut used = 0;
+    while let Some(batch) = batches.next().map_err(|error| error.to_string())? {
+        used += batch.len() as u64;
+    }
     Ok(crate::dataplane::TableUse { used, max: info.max_entries().into() })
 }
 
@@ -270,7 +273,11 @@ fn typed<M: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<M
         .map_err(|error| OpenError::from_aya(format!("open map {name}"), &error))
 }
 
-fn map_array<T: mapped::Plain>(pins: &Pins, name: &str, len: usize) -> Result<Mapped<T>, OpenError> {
+pub(super) fn map_array<T: mapped::Plain>(
+    pins: &Pins,
+    name: &str,
+    len: usize,
+) -> Result<Mapped<T>, OpenError> {
     let map = data(pins, name)?;
     Mapped::new(map.fd().as_fd(), len)
         .map_err(|error| OpenError::from_io(format!("map {name} into memory"), &error))

@@ -11,6 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
+mod batches;
+mod ticks;
+
+pub(super) use batches::{Batches, delete};
+pub(super) use ticks::jiffies;
+
 // Numbers of commands, types and flags: linux/bpf.h (stable kernel interface).
 const BPF_MAP_CREATE: u32 = 0;
 const BPF_MAP_UPDATE_ELEM: u32 = 2;
@@ -18,7 +24,6 @@ const BPF_MAP_DELETE_ELEM: u32 = 3;
 const BPF_OBJ_PIN: u32 = 6;
 const BPF_OBJ_GET: u32 = 7;
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
-const BPF_MAP_LOOKUP_BATCH: u32 = 24;
 const BPF_LINK_CREATE: u32 = 28;
 const BPF_LINK_UPDATE: u32 = 29;
 const BPF_LINK_DETACH: u32 = 34;
@@ -264,53 +269,6 @@ pub(super) fn delete_element(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
     match bpf(BPF_MAP_DELETE_ELEM, &mut attributes) {
         Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
         _ => Ok(()),
-    }
-}
-
-#[repr(C)]
-struct LookupBatch {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    element_flags: u64,
-    flags: u64,
-}
-
-/// Counts the entries of a hash map by reading it through in batches.
-pub(super) fn count_entries(map: BorrowedFd<'_>, key_size: u32, value_size: u32) -> io::Result<u64> {
-    // A batch must hold the longest chain of the hash; the kernel says ENOSPC if it does not.
-    let mut room: u32 = 4096;
-    let mut position: Option<u32> = None;
-    let mut entries = 0;
-    loop {
-        let mut keys = vec![0u8; room as usize * key_size as usize];
-        let mut values = vec![0u8; room as usize * value_size as usize];
-        let (start, mut next) = (position.unwrap_or_default(), 0u32);
-        let mut attributes = LookupBatch {
-            in_batch: position.map_or(0, |_| ptr::from_ref(&start) as u64),
-            out_batch: ptr::from_mut(&mut next) as u64,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_ptr() as u64,
-            count: room,
-            map_fd: raw(map),
-            element_flags: 0,
-            flags: 0,
-        };
-        match bpf(BPF_MAP_LOOKUP_BATCH, &mut attributes) {
-            Ok(_) => entries += u64::from(attributes.count),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                return Ok(entries + u64::from(attributes.count));
-            }
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && room < 1 << 20 => {
-                room *= 4;
-                continue;
-            }
-            Err(error) => return Err(error),
-        }
-        position = Some(next);
     }
 }
 

@@ -1,0 +1,251 @@
+//! Backends on their way out: drained, counted now and then, removed when nobody is left on them or at the deadline.
+//!
+//! The deadline is part of the desired state, so that it holds through restarts. Counting is handed out ([`Census`]):
+//! whoever runs the controller does it elsewhere and brings the result back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::change::no_backend;
+use super::reconcile::Subject;
+use super::{Controller, no_service};
+use crate::api::document::DrainDocument;
+use crate::api::event::Kind;
+use crate::api::{ApiError, Reply};
+use crate::dataplane::clients::Clients;
+use crate::dataplane::{Affinity, DataPlaneError, ServiceKey};
+use crate::journal::Note;
+use crate::state::desired::{AdminState, Backend, Service};
+use crate::state::text;
+use crate::tracked::{self, Count, Counts};
+
+/// From the moment a table names a backend no more until its newcomers are surely remembered: packets that were on
+/// their way then are through within a fraction of this.
+const LAST_NEWCOMERS: Duration = Duration::from_secs(1);
+/// From one count to the next, at least.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// And this many times as long as a count took, so that counting never takes more than a small share of a CPU.
+const SHARE_OF_TIME: u32 = 20;
+/// How long a drain may take at most.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+type Id = (ServiceKey, IpAddr);
+
+/// What is known of backends on their way out beside the desired state.
+#[derive(Debug, Default)]
+pub(super) struct Drains {
+    /// Since when (uptime) no table names them, as far as we know.
+    since: BTreeMap<Id, Duration>,
+    /// Who was left on them when last counted.
+    counts: Counts,
+    /// When (uptime) the count under way began.
+    counting: Option<Duration>,
+    /// When (uptime) the next count is due at the earliest.
+    next: Duration,
+    /// Why something that is due was not done.
+    trouble: Option<String>,
+}
+
+/// A count to be made, off the controller's task.
+pub struct Census {
+    clients: Box<dyn Clients>,
+    backends: BTreeSet<Id>,
+}
+
+impl Census {
+    /// Counts; takes as long as reading the tracking tables takes.
+    pub fn take(self) -> Result<Counts, DataPlaneError> {
+        tracked::count(self.clients.as_ref(), &self.backends)
+    }
+}
+
+impl Controller {
+    /// Drains a backend, to be removed when nobody is left on it, or after `within`.
+    pub(super) fn backend_drain(
+        &mut self,
+        service: &str,
+        address: IpAddr,
+        within: Duration,
+    ) -> Result<Reply, ApiError> {
+        let mut desired = self.store.desired().clone();
+        let wanted = desired.service_mut(service).ok_or_else(|| no_service(service))?;
+        let key = wanted.vip;
+        let backend = wanted.backend_mut(address).ok_or_else(|| no_backend(service, address))?;
+        let wrong = |why: &str, hint: &str| {
+            Err(ApiError::invalid(format!("backend {address} of service {service}: {why}"), hint))
+        };
+        if within.is_zero() {
+            return wrong("a drain of no time is none", "leave the time out to remove it at once");
+        }
+        if within > LONGEST {
+            return wrong("a drain of more than a year is too long", "use at most 365days");
+        }
+        if backend.state == AdminState::Down {
+            return wrong("it is down, so that nobody is on it", "remove it at once, without a drain");
+        }
+        let seconds = within.as_secs() + u64::from(within.subsec_nanos() > 0);
+        backend.state = AdminState::Drain;
+        backend.remove_at = Some(self.clock.unix_seconds() + seconds);
+        self.change(desired, &[Subject::Service(key)])?;
+        self.backend_reply(service, address)
+    }
+
+    /// Takes note of who is on its way out since now, and forgets who is not any more.
+    pub(super) fn watch_drains(&mut self) {
+        let now = self.clock.uptime();
+        let leaving: BTreeSet<Id> = leaving(&self.store.desired().services).map(|(id, ..)| id).collect();
+        self.drains.since.retain(|id, _| leaving.contains(id));
+        self.drains.counts.retain(|id, _| leaving.contains(id));
+        for id in leaving {
+            self.drains.since.entry(id).or_insert(now);
+        }
+    }
+
+    /// Removes whoever nobody is left on, and whose time is up.
+    pub(super) fn end_drains(&mut self) {
+        let now = self.clock.unix_seconds();
+        let mut desired = self.store.desired().clone();
+        let mut ended = Vec::new();
+        for service in &mut desired.services {
+            let (key, name) = (service.vip, service.name.clone());
+            service.backends.retain(|backend| {
+                let left = self.drains.counts.get(&(key, backend.address)).map(|count| count.left);
+                let due = backend.remove_at.is_some_and(|at| at <= now || left == Some(0));
+                if due {
+                    ended.push((name.clone(), backend.address, left));
+                }
+                !due
+            });
+        }
+        if ended.is_empty() {
+            self.drains.trouble = None;
+            return;
+        }
+        if let Err(error) = self.store.replace(desired) {
+            let trouble = format!("drained backends cannot be removed: {error}; trying again every 5 s");
+            if self.drains.trouble.as_ref() != Some(&trouble) {
+                self.journal().warn(Note::new(Kind::Drain, &trouble));
+            }
+            self.drains.trouble = Some(trouble);
+            return;
+        }
+        self.drains.trouble = None;
+        for (service, address, left) in ended {
+            let message = match left {
+                Some(0) => "removed: nobody was left on it".to_owned(),
+                Some(left) => format!("removed: the time for its drain is up ({left} were left on it)"),
+                None => "removed: the time for its drain is up".to_owned(),
+            };
+            let (service, backend) = (Some(service), Some(address));
+            self.journal().note(Note { service, backend, ..Note::new(Kind::Drain, message) });
+        }
+    }
+
+    /// A count that is due, if any; to be answered with [`Controller::counted`].
+    pub fn census_due(&mut self) -> Option<Census> {
+        let now = self.clock.uptime();
+        if self.drains.counting.is_some() || self.census_in() != Some(Duration::ZERO) {
+            return None;
+        }
+        let backends = self.countable().filter(|(_, since)| now >= *since + LAST_NEWCOMERS);
+        let backends: BTreeSet<Id> = backends.map(|(id, _)| id).collect();
+        match self.plane.clients() {
+            Ok(clients) => {
+                self.drains.counting = Some(now);
+                Some(Census { clients, backends })
+            }
+            Err(error) => {
+                self.not_counted(&error);
+                None
+            }
+        }
+    }
+
+    /// Hears what a count came to; [`Controller::reconcile`] acts on it.
+    pub fn counted(&mut self, result: Result<Counts, DataPlaneError>) {
+        let now = self.clock.uptime();
+        let took = now.saturating_sub(self.drains.counting.take().unwrap_or(now));
+        self.drains.next = now + COUNT_EVERY.max(took * SHARE_OF_TIME);
+        match result {
+            // Whoever was taken back and drained anew meanwhile is counted anew.
+            Ok(counts) => {
+                let since = &self.drains.since;
+                let still = |id: &Id| since.get(id).is_some_and(|since| *since + took <= now);
+                self.drains.counts.extend(counts.into_iter().filter(|(id, _)| still(id)));
+            }
+            Err(error) => self.not_counted(&error),
+        }
+    }
+
+    fn not_counted(&mut self, error: &DataPlaneError) {
+        let message = format!("who is left on draining backends is not known: {error}");
+        self.journal().warn(Note::new(Kind::Drain, message));
+        self.drains.counts.clear();
+        self.drains.next = self.clock.uptime() + COUNT_EVERY * SHARE_OF_TIME;
+    }
+
+    /// In how long the next count is due; `None` while one is under way and where there is nothing to count.
+    pub(super) fn census_in(&self) -> Option<Duration> {
+        if !self.started || self.ended || self.drains.counting.is_some() {
+            return None;
+        }
+        let first = self.countable().map(|(_, since)| since + LAST_NEWCOMERS).min()?;
+        Some(first.max(self.drains.next).saturating_sub(self.clock.uptime()))
+    }
+
+    /// In how long the next deadline is; those that passed already wait for the next look.
+    pub(super) fn deadline_in(&self) -> Option<Duration> {
+        let now = self.clock.unix_seconds();
+        let deadlines = leaving(&self.store.desired().services).map(|(_, _, at)| at);
+        deadlines.filter(|at| *at > now).min().map(|at| Duration::from_secs(at - now))
+    }
+
+    /// What keeps drains from ending.
+    pub(super) fn drain_trouble(&self) -> Option<&str> {
+        self.drains.trouble.as_deref()
+    }
+
+    /// How far a backend is from being removed.
+    pub(super) fn drain_document(&self, service: &Service, backend: &Backend) -> Option<DrainDocument> {
+        let remove_at = backend.remove_at?;
+        let count = self.drains.counts.get(&(service.vip, backend.address)).copied();
+        Some(DrainDocument {
+            remove_at: text::timestamp(remove_at),
+            seconds_left: remove_at.saturating_sub(self.clock.unix_seconds()),
+            clients_left: count.map(|count| count.left),
+            clients_seen_last_minute: count.map(|count| count.recent),
+            detail: detail(service, count),
+        })
+    }
+
+    /// Who is on its way out and can be counted, and since when.
+    fn countable(&self) -> impl Iterator<Item = (Id, Duration)> {
+        leaving(&self.store.desired().services)
+            .filter(|(_, service, _)| tracked::remembers(service))
+            .filter_map(|(id, ..)| Some((id, *self.drains.since.get(&id)?)))
+    }
+}
+
+/// Backends on their way out, with their services and deadlines.
+fn leaving(services: &[Service]) -> impl Iterator<Item = (Id, &Service, u64)> {
+    services.iter().flat_map(|service| {
+        let backends = service.backends.iter();
+        backends.filter_map(move |one| Some(((service.vip, one.address), service, one.remove_at?)))
+    })
+}
+
+/// Who is left, in words.
+fn detail(service: &Service, count: Option<Count>) -> String {
+    let what = if service.affinity == Affinity::Client { "client" } else { "flow" };
+    match count {
+        _ if !tracked::remembers(service) => {
+            "nobody is remembered (tracking off), so it stays until the deadline".to_owned()
+        }
+        None => format!("{what}s are being counted"),
+        Some(Count { left, recent }) => {
+            let s = if left == 1 { "" } else { "s" };
+            format!("{left} {what}{s} left, {recent} of them seen in the last minute")
+        }
+    }
+}

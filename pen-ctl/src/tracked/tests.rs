@@ -1,0 +1,1 @@
+//! Questions about clients, asked of a data plane in memory.
