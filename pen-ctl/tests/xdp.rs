@@ -4,6 +4,8 @@
 mod adoption;
 #[path = "xdp/backends.rs"]
 mod backends;
+#[path = "xdp/clients.rs"]
+mod clients;
 #[path = "xdp/interfaces.rs"]
 mod interfaces;
 #[path = "xdp/kernel.rs"]

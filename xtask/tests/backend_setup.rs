@@ -109,7 +109,10 @@ fn a_backend_owns_the_vips_in_silence_and_gives_everything_back() {
 
     let applied = bed.state();
     let second = bed.document(&format!("{v4} {v6} --apply"));
-    assert!(!second.changed && second.steps.iter().all(|step| step.outcome == Outcome::Already), "{second:?}");
+    assert!(
+        !second.changed && second.steps.iter().all(|step| step.outcome == Outcome::Already),
+        "{second:?}"
+    );
     assert_eq!(bed.state(), applied);
 
     let undone = bed.document("--undo");

@@ -8,6 +8,7 @@ use std::path::Path;
 
 const OBJ_GET: libc::c_long = 7;
 const PROG_TEST_RUN: libc::c_long = 10;
+const MAP_UPDATE_BATCH: libc::c_long = 26;
 const LINK_DETACH: libc::c_long = 34;
 
 /// Opens what is pinned.
@@ -59,6 +60,39 @@ pub(crate) fn run(program: &OwnedFd, frame: &[u8], ifindex: u32) -> (u32, Vec<u8
     };
     bpf(PROG_TEST_RUN, &mut attributes);
     (attributes.action, after)
+}
+
+/// Puts entries into a hash map, thousands with each call; gives how many.
+pub(crate) fn fill<K, V>(map: &OwnedFd, entries: impl Iterator<Item = (K, V)>) -> u32 {
+    #[repr(C)]
+    struct UpdateBatch {
+        in_batch: u64,
+        out_batch: u64,
+        keys: u64,
+        values: u64,
+        count: u32,
+        map: u32,
+        element_flags: u64,
+        flags: u64,
+    }
+    let mut entries = entries.peekable();
+    let mut filled = 0;
+    while entries.peek().is_some() {
+        let (keys, values): (Vec<K>, Vec<V>) = entries.by_ref().take(16_384).unzip();
+        let mut attributes = UpdateBatch {
+            in_batch: 0,
+            out_batch: 0,
+            keys: keys.as_ptr() as u64,
+            values: values.as_ptr() as u64,
+            count: keys.len() as u32,
+            map: map.as_raw_fd() as u32,
+            element_flags: 0,
+            flags: 0,
+        };
+        bpf(MAP_UPDATE_BATCH, &mut attributes);
+        filled += keys.len() as u32;
+    }
+    filled
 }
 
 fn bpf<A>(command: libc::c_long, attributes: &mut A) -> i32 {

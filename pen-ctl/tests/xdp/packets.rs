@@ -18,13 +18,13 @@ const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
 /// The pinned program, and the interface that its frames come in by.
-struct Wire {
+pub(crate) struct Wire {
     program: OwnedFd,
     interface: InterfaceTarget,
 }
 
 impl Wire {
-    fn new(place: &Place, interface: &InterfaceTarget) -> Self {
+    pub(crate) fn new(place: &Place, interface: &InterfaceTarget) -> Self {
         Self { program: kernel::open_pin(&place.pins().join("progs/xdp")), interface: interface.clone() }
     }
 
@@ -43,7 +43,7 @@ impl Wire {
     }
 
     /// The number of the backend that a client's packet is sent to.
-    fn backend_of(&self, client: u8) -> u8 {
+    pub(crate) fn backend_of(&self, client: u8) -> u8 {
         let (action, after) = self.send(&self.syn(client));
         assert_eq!(action, XDP_TX, "client {client}");
         assert_eq!(after[..5], [2, 0, 0, 0, 0]);
@@ -51,7 +51,7 @@ impl Wire {
         after[5]
     }
 
-    fn everyones_backend(&self) -> BTreeMap<u8, u8> {
+    pub(crate) fn everyones_backend(&self) -> BTreeMap<u8, u8> {
         (1..=60).map(|client| (client, self.backend_of(client))).collect()
     }
 }
@@ -64,12 +64,12 @@ fn behind(interface: &InterfaceTarget, number: u8) -> BackendTarget {
     target
 }
 
-fn set_backend(plane: &mut XdpPlane, number: u8, target: BackendTarget) {
+pub(crate) fn set_backend(plane: &mut XdpPlane, number: u8, target: BackendTarget) {
     plane.apply(&Operation::SetBackend { key: key(0), address: address(number), target }).unwrap();
 }
 
 /// A plane that is attached and shares service 0 among these.
-fn sharing(place: &Place, numbers: &[u8]) -> (XdpPlane, InterfaceTarget) {
+pub(crate) fn sharing(place: &Place, numbers: &[u8]) -> (XdpPlane, InterfaceTarget) {
     let interface = place.interface("a0", "a1");
     let mut plane = place.open().unwrap();
     plane.apply(&Operation::SetSeed(1)).unwrap();
