@@ -62,19 +62,23 @@ pub struct Cluster {
 impl Cluster {
     /// Builds the network, with servers on every backend and pen prepared, not started, on every balancer.
     pub fn build(plan: &Plan, programs: Programs) -> Result<Self> {
+        let mut cluster = Self::build_without_servers(plan, programs)?;
+        let names: Vec<String> = cluster.lab.backends.iter().map(|host| host.name.clone()).collect();
+        names.iter().try_for_each(|name| cluster.start_server(name))?;
+        Ok(cluster)
+    }
+
+    /// The same, but nothing runs on the backends yet; they own the VIPs.
+    pub fn build_without_servers(plan: &Plan, programs: Programs) -> Result<Self> {
         let lab = Lab::build(plan)?;
         let controllers = (0..lab.balancers.len())
             .map(|index| Controller::prepare(&lab, index, &programs.pen_ctl))
             .collect::<Result<_>>()?;
-        let mut cluster = Self { controllers, servers: BTreeMap::new(), lab, programs };
-        let names: Vec<String> = cluster.lab.backends.iter().map(|host| host.name.clone()).collect();
-        for (host, name) in cluster.lab.backends.iter().zip(&names) {
-            let (pen_ctl, directory) = (&cluster.programs.pen_ctl, cluster.lab.directory());
-            host.own_vips(pen_ctl, directory, &vips())
-                .map_err(|e| Error::Failed { what: name.clone(), why: e.to_string() })?;
+        for host in &lab.backends {
+            host.own_vips(&programs.pen_ctl, lab.directory(), &vips())
+                .map_err(|e| Error::Failed { what: host.name.clone(), why: e.to_string() })?;
         }
-        names.iter().try_for_each(|name| cluster.start_server(name))?;
-        Ok(cluster)
+        Ok(Self { controllers, servers: BTreeMap::new(), lab, programs })
     }
 
     /// For a test: a cluster of this size with pen running; `None` (and said so) where the machine lacks what
@@ -99,12 +103,28 @@ impl Cluster {
         if !needs::met() {
             return None;
         }
-        let programs = Programs::beside(Path::new(xtask));
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo).args(["build", "--quiet", "--package", "pen-ctl"]).status();
-        assert!(built.is_ok_and(|status| status.success()), "pen-ctl does not build");
         let plan = Plan { prefix: "pen-test", balancers, backends, clients: 120 };
-        match Self::build(&plan, programs) {
+        match Self::build(&plan, programs_for_test(xtask)) {
+            Ok(cluster) => Some(cluster),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// For a test: one balancer with pen running, and so many backends on which nothing runs yet; `None` (and said
+    /// so) where the machine lacks what it takes, these programs (each with its package) among it.
+    ///
+    /// # Panics
+    /// Where it cannot be built.
+    pub fn without_servers_for_test(xtask: &str, backends: u8, needed: &[(&str, &str)]) -> Option<Self> {
+        if !needs::met_with(needed) {
+            return None;
+        }
+        let plan = Plan { prefix: "pen-test", balancers: 1, backends, clients: 120 };
+        let built = Self::build_without_servers(&plan, programs_for_test(xtask)).and_then(|mut cluster| {
+            cluster.pen_mut().start("")?;
+            Ok(cluster)
+        });
+        match built {
             Ok(cluster) => Some(cluster),
             Err(error) => panic!("{error}"),
         }
@@ -214,6 +234,14 @@ impl Cluster {
         let (source, to) = (client(family, n), target(Kind::Web, family));
         self.lab.client.namespace.run(|| http::Connection::open(source, to, CLIENT_PATIENCE))
     }
+}
+
+/// The programs of this build, pen-ctl built for the occasion.
+fn programs_for_test(xtask: &str) -> Programs {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo).args(["build", "--quiet", "--package", "pen-ctl"]).status();
+    assert!(built.is_ok_and(|status| status.success()), "pen-ctl does not build");
+    Programs::beside(Path::new(xtask))
 }
 
 /// Asks once from the calling thread's network namespace who answers.

@@ -6,9 +6,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
-
-use super::sys;
+use super::{sys, tcp};
 
 /// Port of the server.
 pub const PORT: u16 = 80;
@@ -76,25 +74,19 @@ pub struct Connection(BufReader<TcpStream>);
 impl Connection {
     /// Connects from this source address (any port); every later wait is bounded by `patience` too.
     pub fn open(source: IpAddr, to: SocketAddr, patience: Duration) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-        socket.bind(&SocketAddr::new(source, 0).into())?;
-        socket.connect_timeout(&to.into(), patience)?;
-        socket.set_read_timeout(Some(patience))?;
-        socket.set_write_timeout(Some(patience))?;
-        socket.set_tcp_nodelay(true)?;
-        Ok(Self(BufReader::new(socket.into())))
+        Ok(Self(BufReader::new(tcp::connect(source, to, patience)?)))
     }
 
     /// Asks who is there, over this connection.
     pub fn who(&mut self) -> io::Result<String> {
         self.0.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n")?;
-        self.read_body()
+        self.read_body("200 OK")
     }
 
     /// Fetches so many bytes, runs `midway` once half of them are here, and gives how many came.
     pub fn download(&mut self, bytes: u64, midway: impl FnOnce()) -> io::Result<u64> {
         write!(self.0.get_mut(), "GET /bytes/{bytes} HTTP/1.1\r\nHost: lab\r\n\r\n")?;
-        let length = self.read_success()?;
+        let length = self.read_status("200 OK")?;
         let mut piece = [0; PIECE];
         let mut got = 0;
         let mut midway = Some(midway);
@@ -119,7 +111,21 @@ impl Connection {
         io::copy(&mut io::repeat(b'y').take(bytes / 2), self.0.get_mut())?;
         midway();
         io::copy(&mut io::repeat(b'y').take(bytes - bytes / 2), self.0.get_mut())?;
-        self.read_body()?.parse().map_err(|_| ErrorKind::InvalidData.into())
+        self.read_body("200 OK")?.parse().map_err(|_| ErrorKind::InvalidData.into())
+    }
+
+    /// Stores what `from` yields, so many bytes, at a path of the server's.
+    pub fn put(&mut self, path: &str, from: &mut impl Read, bytes: u64) -> io::Result<()> {
+        write!(self.0.get_mut(), "PUT {path} HTTP/1.1\r\nHost: lab\r\nContent-Length: {bytes}\r\n\r\n")?;
+        io::copy(from, self.0.get_mut())?;
+        self.read_body("201 Created").map(drop)
+    }
+
+    /// Fetches what is at a path of the server's.
+    pub fn get(&mut self, path: &str, into: &mut impl Write) -> io::Result<u64> {
+        write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nHost: lab\r\n\r\n")?;
+        let bytes = self.read_status("200 OK")?;
+        io::copy(&mut (&mut self.0).take(bytes), into)
     }
 
     /// How often the kernel had to send something again on this connection.
@@ -127,14 +133,19 @@ impl Connection {
         sys::retransmissions(self.0.get_ref())
     }
 
-    fn read_success(&mut self) -> io::Result<u64> {
+    /// Reads the head of an answer that must have this status; gives the length of its body.
+    fn read_status(&mut self, wanted: &str) -> io::Result<u64> {
         let (status, length) =
             read_head(&mut self.0)?.ok_or_else(|| io::Error::from(ErrorKind::UnexpectedEof))?;
-        if status == "HTTP/1.1 200 OK" { Ok(length) } else { Err(io::Error::other(status)) }
+        if status.strip_prefix("HTTP/1.1 ") == Some(wanted) {
+            Ok(length)
+        } else {
+            Err(io::Error::other(status))
+        }
     }
 
-    fn read_body(&mut self) -> io::Result<String> {
-        let length = self.read_success()?;
+    fn read_body(&mut self, status: &str) -> io::Result<String> {
+        let length = self.read_status(status)?;
         let mut body = String::new();
         (&mut self.0).take(length).read_to_string(&mut body)?;
         Ok(body)

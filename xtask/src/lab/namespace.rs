@@ -107,6 +107,11 @@ impl Namespace {
         let path = Path::new("/proc/sys/net").join(key);
         self.run(|| fs::write(&path, value)).map_err(|e| Error::io(&path.display().to_string(), e))
     }
+
+    /// Kills every process that runs inside, children of the killed among them; threads of this one stay.
+    pub fn end_processes(&self) {
+        end_processes(&self.name);
+    }
 }
 
 impl Drop for Namespace {
@@ -117,13 +122,21 @@ impl Drop for Namespace {
 
 /// Ends what runs in the namespace and removes it; quietly, since it may be gone already.
 pub(super) fn remove(name: &str) {
-    let pids = ip(["netns", "pids", name]).unwrap_or_default();
-    let ourselves = rustix::process::getpid();
-    let others = pids.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?));
-    for pid in others.filter(|&pid| pid != ourselves) {
-        let _ = kill_process(pid, Signal::KILL);
-    }
+    end_processes(name);
     let _ = ip(["netns", "del", name]);
+}
+
+/// Kills what runs in the namespace, until a look finds nothing left to kill: somebody may just have forked.
+fn end_processes(name: &str) {
+    let ourselves = rustix::process::getpid();
+    for _ in 0..10 {
+        let pids = ip(["netns", "pids", name]).unwrap_or_default();
+        let others = pids.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?));
+        // One that is dying still counts: it shows up until it is gone.
+        if others.filter(|&pid| pid != ourselves && kill_process(pid, Signal::KILL).is_ok()).count() == 0 {
+            break;
+        }
+    }
 }
 
 /// Runs `ip` and gives what it printed.
