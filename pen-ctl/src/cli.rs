@@ -11,6 +11,7 @@ pub mod backend;
 pub mod backend_setup;
 pub mod completions;
 pub mod error;
+pub mod events;
 pub mod interface;
 pub mod look;
 pub mod man;
@@ -118,6 +119,8 @@ pub enum Command {
     Backend(backend::BackendCommand),
     /// Show interfaces, services, backends, their health, and what became of packets
     Status(look::StatusArgs),
+    /// Show what happened, and follow what happens
+    Events(events::EventsArgs),
     /// Say what a backend needs to own VIPs in direct server return, do it, or undo it
     BackendSetup(backend_setup::BackendSetupArgs),
     /// Say whether a configuration file is right; needs neither root nor a controller
@@ -209,6 +212,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Service(command) => service::execute(&global, command),
         Command::Backend(command) => backend::execute(&global, command),
         Command::Status(_) => look::status(&global),
+        Command::Events(args) => events::execute(&global, &args),
         Command::BackendSetup(args) => backend_setup::backend_setup(&global, &args),
         Command::Check(args) => look::check(&global, &args),
         Command::Completions(args) => completions::completions(&args),

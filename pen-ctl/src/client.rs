@@ -1,18 +1,22 @@
 //! Talks HTTP/1.1 with the controller over its Unix socket: one request a connection.
 
+pub mod follow;
+pub mod sse;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST, IF_MATCH};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::api::{ApiError, ErrorCode, ErrorDocument};
+use crate::background::Background;
 
 /// How long an answer may take; attaching to a slow driver takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -114,26 +118,19 @@ impl Client {
         path: &str,
         body: Option<String>,
     ) -> Result<Answer, ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(&error))?;
-        let exchange = self.exchange(stream, method, path, body);
+        let exchange = self.exchange(method, path, body);
         match tokio::time::timeout(PATIENCE, exchange).await {
             Ok(answer) => answer,
-            Err(_) => Err(self.no_controller(&format!("silent for {} s", PATIENCE.as_secs()))),
+            Err(_) => Err(self.silent()),
         }
     }
 
     async fn exchange(
         &self,
-        stream: UnixStream,
         method: Method,
         path: &str,
         body: Option<String>,
     ) -> Result<Answer, ClientError> {
-        let lost = |error: hyper::Error| self.no_controller(&error.to_string());
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
-        // Its errors reach us through the request as well.
-        let connection = tokio::spawn(async move { drop(connection.await) });
         let mut request = Request::builder();
         if let Some(condition) = &self.condition {
             request = request.header(IF_MATCH, condition);
@@ -145,10 +142,28 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(|error| self.garbled(format!("no request can be made of {path}: {error}")))?;
-        let response = sender.send_request(request).await.map_err(lost)?;
+        let (response, _connection) = self.ask(request).await?;
+        self.answer(response).await
+    }
+
+    /// Sends a request over a connection of its own; the body of the response comes as long as that lives.
+    async fn ask(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Background), ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(&error))?;
+        let lost = |error: hyper::Error| self.no_controller(&error.to_string());
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        // Its errors reach us through the request as well.
+        let connection = Background::spawn(async move { drop(connection.await) });
+        Ok((sender.send_request(request).await.map_err(lost)?, connection))
+    }
+
+    /// Reads a response to its end.
+    async fn answer(&self, response: Response<Incoming>) -> Result<Answer, ClientError> {
         let status = response.status();
         let body = Limited::new(response.into_body(), LONGEST).collect().await;
-        connection.abort();
         let bytes = body.map_err(|error| self.garbled(error.to_string()))?.to_bytes();
         let text = String::from_utf8(bytes.into()).map_err(|error| self.garbled(error.to_string()))?;
         self.judge(status, Answer { text, socket: self.socket.clone() })
@@ -175,6 +190,10 @@ impl Client {
 
     fn no_controller(&self, why: &str) -> ClientError {
         ClientError::NoController { socket: self.socket.clone(), why: why.to_owned() }
+    }
+
+    fn silent(&self) -> ClientError {
+        self.no_controller(&format!("silent for {} s", PATIENCE.as_secs()))
     }
 
     fn garbled(&self, why: String) -> ClientError {

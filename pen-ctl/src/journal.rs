@@ -75,7 +75,7 @@ struct Shared {
     /// Names this run of the controller.
     start: String,
     ring: Mutex<Ring>,
-    /// Changes with every note, and at the end.
+    /// Changes with every note.
     news: watch::Sender<()>,
 }
 
@@ -85,7 +85,6 @@ struct Ring {
     events: VecDeque<Arc<EventDocument>>,
     /// The id of the newest event there ever was.
     newest: u64,
-    closed: bool,
 }
 
 impl Default for Journal {
@@ -171,12 +170,6 @@ impl Journal {
         &self.shared.start
     }
 
-    /// The controller has ended: followers hear what they have not heard yet, and then that it is over.
-    pub fn close(&self) {
-        self.ring().closed = true;
-        self.shared.news.send_replace(());
-    }
-
     /// Up to which of our ids somebody has heard; none of them if they mean another run's.
     fn heard(&self, position: &Position) -> u64 {
         match &position.start {
@@ -211,17 +204,16 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// What comes next; `None` once the journal is closed. May be dropped and called again: nothing is lost.
-    pub async fn next(&mut self) -> Option<News> {
+    /// What comes next. May be dropped and called again: nothing is lost.
+    pub async fn next(&mut self) -> News {
         loop {
             // Before the look, so that what comes after it is noticed.
             self.news.borrow_and_update();
-            match self.look() {
-                Look::News(news) => return Some(news),
-                Look::Over => return None,
-                // Never an error: our own journal keeps the sender alive.
-                Look::Nothing => drop(self.news.changed().await),
+            if let Some(news) = self.look() {
+                return news;
             }
+            // Never an error: our own journal keeps the sender alive.
+            let _ = self.news.changed().await;
         }
     }
 
@@ -230,31 +222,17 @@ impl Follower {
         Position { start: Some(self.journal.start().to_owned()), id: self.heard }
     }
 
-    fn look(&mut self) -> Look {
+    fn look(&mut self) -> Option<News> {
         let ring = self.journal.ring();
         let oldest = ring.events.front().map_or(ring.newest + 1, |event| event.id);
         if self.heard + 1 < oldest {
             let missed = oldest - 1 - self.heard;
             self.heard = oldest - 1;
-            return Look::News(News::Missed(missed));
+            return Some(News::Missed(missed));
         }
         let heard_of_kept = usize::try_from(self.heard + 1 - oldest).unwrap_or(usize::MAX);
-        match ring.events.iter().skip(heard_of_kept).find(|event| self.filter.wants(event)) {
-            Some(event) => {
-                self.heard = event.id;
-                Look::News(News::Event(event.clone()))
-            }
-            None => {
-                self.heard = ring.newest;
-                if ring.closed { Look::Over } else { Look::Nothing }
-            }
-        }
+        let next = ring.events.iter().skip(heard_of_kept).find(|event| self.filter.wants(event));
+        self.heard = next.map_or(ring.newest, |event| event.id);
+        next.map(|event| News::Event(event.clone()))
     }
-}
-
-/// What a look at the ring finds.
-enum Look {
-    News(News),
-    Nothing,
-    Over,
 }

@@ -6,6 +6,7 @@ use tokio::net::UnixListener;
 mod audit;
 pub mod clients;
 pub mod connection;
+mod events;
 mod gate;
 mod intake;
 pub mod limits;

@@ -14,6 +14,8 @@ use std::time::Duration;
 use pen_ctl::api::document::{InterfaceState, StatusDocument};
 use pen_ctl::dataplane::xdp::{Pinned, inspect};
 
+#[path = "lifecycle/events.rs"]
+mod events;
 #[path = "shared/needs.rs"]
 mod needs;
 

@@ -24,8 +24,7 @@ pub(super) async fn operate(
     events: mpsc::Receiver<Event>,
     listener: UnixListener,
 ) -> Result<(), CliError> {
-    let journal = controller.journal().clone();
-    let (handle, calls) = ControllerHandle::with_journal(journal.clone());
+    let (handle, calls) = ControllerHandle::with_journal(controller.journal().clone());
     let (end, ended) = oneshot::channel::<()>();
     let server = tokio::spawn(server::serve(listener, handle.clone(), async { drop(ended.await) }));
     let signals = Signals::new().map_err(|error| CliError::failed(format!("listen for signals: {error}")))?;
@@ -35,8 +34,6 @@ pub(super) async fn operate(
     supervisor::say_stopping();
     say_what_goes_on(&controller);
     drop(controller);
-    // Who follows has heard it all then, and does not hold up the end.
-    journal.close();
     signals.abort();
     supervised.abort();
     drop(end);

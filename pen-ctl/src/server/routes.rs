@@ -12,6 +12,7 @@
 //! | `backends` | list of all | | | | |
 //! | `interfaces` | list | attach `{"interfaces": […]}` | | | detach all |
 //! | `interfaces/{name}` | show | | | attach | detach |
+//! | `events` | the newest, or followed; `?service= kind= limit= since=` | | | | |
 //! | `reload` | | apply the file again | | | |
 //! | `stop` | | end; `{"detach": true}` detaches first | | | |
 
@@ -24,7 +25,7 @@ use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
 use super::message::{Answer, Body, Document, Failure, Name, Optional, Query, Which, Writer, not_found};
-use super::{audit, clients};
+use super::{audit, clients, events};
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Interfaces, Reply, Request};
 use crate::controller::ControllerHandle;
 use crate::dataplane::AttachMode;
@@ -50,6 +51,7 @@ pub fn router(controller: ControllerHandle) -> Router {
         .route("/v1/clients/{address}", get(clients::show))
         .route("/v1/interfaces", get(interface_list).post(attach).delete(detach_all))
         .route("/v1/interfaces/{name}", get(interface_show).put(attach_one).delete(detach))
+        .route("/v1/events", get(events::events))
         .route("/v1/reload", post(reload))
         .route("/v1/stop", post(stop))
         .fallback(unknown_path)

@@ -1,6 +1,7 @@
 //! The API as it is spoken over a real Unix socket, to a controller that writes down what it is asked.
 
 mod conditions;
+mod events;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
