@@ -94,7 +94,7 @@ enum Kept {
         lock: File,
         why: StoreError,
     },
-    Good(Store),
+    Good(Box<Store>),
 }
 
 impl Kept {
@@ -104,7 +104,7 @@ impl Kept {
             return Ok(Kept::None);
         }
         match Store::open(&directory) {
-            Ok(store) => Ok(Kept::Good(store)),
+            Ok(store) => Ok(Kept::Good(Box::new(store))),
             Err(why @ (StoreError::Unreadable { .. } | StoreError::Write { .. })) => {
                 let lock = store::lock_unread(&directory).map_err(ApiError::from)?;
                 Ok(Kept::Unusable { lock, why })

@@ -16,7 +16,7 @@ use crate::journal::{Journal, Note};
 use crate::log::{self, LogFormat};
 use crate::server::socket::{BoundSocket, SocketError};
 use crate::state::desired::Desired;
-use crate::state::store::{Store, StoreError};
+use crate::state::store::{Recovered, Store, StoreError};
 
 #[cfg(target_os = "linux")]
 mod instance;
@@ -117,9 +117,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
     // Before anything is touched: refuses where another controller answers.
     let (socket, listener) =
         patiently(|| BoundSocket::bind(&global.socket()), SocketError::is_live).map_err(CliError::failed)?;
-    let mut store =
-        patiently(|| Store::open(&global.state_dir()), |error| matches!(error, StoreError::InUse { .. }))
-            .map_err(ApiError::from)?;
+    let mut store = open_state(global, args)?;
     let wanted = wanted(&store, file.as_ref())?;
     let journal = Journal::new();
     let plane = platform::open(global, &mut store, &wanted, args.order(), &journal)?;
@@ -135,6 +133,24 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
     let outcome = runtime.block_on(operate::operate(controller, heard, listener));
     drop(socket);
     outcome
+}
+
+/// Opens the state; a damaged one only stands in the way of a start that was not told what to do about what is there.
+fn open_state(global: &Global, args: &RunArgs) -> Result<Store, CliError> {
+    let directory = global.state_dir();
+    let open = || match args.order() {
+        Order::None => Ok((Store::open(&directory)?, None)),
+        Order::Adopt | Order::Discard => Store::open_or_recover(&directory, args.config.is_some()),
+    };
+    let in_use = |error: &StoreError| matches!(error, StoreError::InUse { .. });
+    let (store, recovered) = patiently(open, in_use).map_err(ApiError::from)?;
+    if let Some(Recovered { why, aside, from }) = recovered {
+        let aside = aside.map_or("nothing".to_owned(), |aside| aside.display().to_string());
+        let from =
+            from.map_or("an empty state".to_owned(), |number| format!("state {number} of the history"));
+        tracing::warn!(kept = aside, "the state could not be used ({why}): going on from {from}");
+    }
+    Ok(store)
 }
 
 /// Tries again for a moment what another controller stands in the way of: one that was killed keeps its lock and

@@ -1,6 +1,7 @@
 //! What the administrator wants: its types, their text forms, the rules they obey, and how they are kept.
 
 pub mod desired;
+pub mod difference;
 mod health;
 mod interface;
 pub mod revision;

@@ -89,7 +89,6 @@ impl Place {
             let text = serde_json::to_vec_pretty(&Record { format: FORMAT, boot: boot(), ..record.clone() })?;
             let new = self.directory.join(format!("{FILE}.new"));
             RealFiles.write(&new, &text)?;
-            RealFiles.sync_file(&new)?;
             RealFiles.rename(&new, &path)?;
             RealFiles.sync_directory(&self.directory)
         };

@@ -21,7 +21,7 @@ pub fn apply_at_start(store: &mut Store, path: &Path) -> Result<bool, ApiError> 
         return Ok(false);
     }
     let desired = config.onto(store.desired())?;
-    store.replace_from_file(desired, config.digest())?;
+    store.replace_from_file(desired, config.digest(), None)?;
     Ok(true)
 }
 
@@ -33,7 +33,7 @@ impl Controller {
         self.check_memory(&desired)?;
         let same = desired == *self.store.desired();
         if !same || self.store.applied() != Some(config.digest()) {
-            self.store.replace_from_file(desired, config.digest())?;
+            self.store.replace_from_file(desired, config.digest(), None)?;
         }
         let outcome = if same { "nothing changed" } else { "the desired state changed" };
         let message = format!("configuration {} applied: {outcome}", file.escape_debug());

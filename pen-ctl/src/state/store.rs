@@ -1,98 +1,26 @@
 //! Keeps the desired state on disk: what was answered "ok" survives a power cut, and one controller owns it.
 
+mod directory;
+mod error;
 mod files;
+mod history;
+mod kept;
 
-use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+pub(crate) use directory::prepare;
+pub use error::StoreError;
 pub use files::{Files, RealFiles};
+pub use history::{BURST_SECONDS, Cause, Entry, Note, STATES_BEFORE};
+pub use kept::Trial;
 
 use super::desired::Desired;
-use super::validate;
-use crate::api::{ApiError, ErrorCode};
+use files::{NotPut, put};
+use history::History;
+use kept::Kept;
 
-/// Version of the layout of `state.json`.
-const FORMAT: u32 = 1;
 const STATE_FILE: &str = "state.json";
-const TEMPORARY_FILE: &str = "state.json.new";
-const LOCK_FILE: &str = "lock";
-
-/// Why the state cannot be had or kept: what, on what, what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The directory is not one this controller may use.
-    #[error("state directory {}: {why}; {hint}", .path.display())]
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        why: String,
-        /// What to do.
-        hint: &'static str,
-    },
-    /// Another controller has it.
-    #[error("state directory {} is in use by the controller with pid {pid}; stop that one, or use another --state-dir", .path.display())]
-    InUse {
-        /// Which.
-        path: PathBuf,
-        /// Whose.
-        pid: String,
-    },
-    /// The file is not what this version writes. It is kept as it is.
-    #[error("state file {}{}: {why}; it is kept as it is: {hint}", .path.display(), place(*.line, *.column))]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// Line from 1; 0 = no place.
-        line: usize,
-        /// Column from 1.
-        column: usize,
-        /// Why.
-        why: String,
-        /// What to do.
-        hint: &'static str,
-    },
-    /// Writing failed; what was there before is still there.
-    #[error("state file {} cannot be written: {source}; free space or mend the disk, then try again", .path.display())]
-    Write {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// No randomness for a seed.
-    #[error("no random numbers from the kernel: {0}")]
-    Random(String),
-}
-
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        let text = error.to_string();
-        match text.split_once("; ") {
-            Some((message, hint)) => Self::new(ErrorCode::Storage, message, hint),
-            None => Self::new(ErrorCode::Storage, text, ""),
-        }
-    }
-}
-
-/// What the file holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Kept {
-    format: u32,
-    /// Shared with the pins; `None` until there is to be a first pin.
-    #[serde(with = "hex_id")]
-    instance: Option<[u8; 16]>,
-    /// What moved packets last.
-    dataplane: Option<String>,
-    /// SHA-256 of the file applied last.
-    applied: Option<String>,
-    desired: Desired,
-}
 
 /// Takes the lock of a state directory without reading what is in it: damaged state must not keep anyone from stopping.
 /// The lock lasts as long as the file is open.
@@ -101,7 +29,7 @@ struct Kept {
 /// The directory is somebody else's or not writable, or a controller holds the lock.
 pub fn lock_unread(directory: &Path) -> Result<File, StoreError> {
     prepare(directory)?;
-    lock(directory)
+    directory::lock(directory)
 }
 
 /// The desired state and what goes with it, in memory as on disk. Holds the lock for as long as it lives.
@@ -110,7 +38,21 @@ pub struct Store {
     files: Box<dyn Files>,
     kept: Kept,
     fresh: bool,
+    /// The file may say something else than `kept`, because writing failed: it is to be written again.
+    unsettled: Option<String>,
+    history: History,
     lock: File,
+}
+
+/// What became of a damaged state at a start that may go on without it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// What is the matter with it.
+    pub why: String,
+    /// Where it was put aside; `None` = there was no file.
+    pub aside: Option<PathBuf>,
+    /// The state of the history that took its place; `None` = none, nothing is wanted yet.
+    pub from: Option<u64>,
 }
 
 impl Store {
@@ -122,29 +64,75 @@ impl Store {
     /// The same on a file system of the caller's choice.
     pub fn open_with(directory: &Path, files: Box<dyn Files>) -> Result<Self, StoreError> {
         prepare(directory)?;
-        let lock = lock(directory)?;
+        let lock = directory::lock(directory)?;
+        let history = History::open(files.as_ref(), directory);
         let path = directory.join(STATE_FILE);
-        let found = files.read(&path).map_err(|error| StoreError::Directory {
-            path: directory.to_owned(),
-            why: format!("{STATE_FILE} cannot be read: {error}"),
-            hint: "run as the user the state belongs to",
-        })?;
-        let fresh = found.is_none();
-        let kept = match found {
-            Some(bytes) => parse(&path, &bytes)?,
-            None => Kept {
-                format: FORMAT,
-                instance: None,
-                dataplane: None,
-                applied: None,
-                desired: Desired::new(random_seed()?),
-            },
+        let (kept, fresh) = match read(files.as_ref(), directory)? {
+            Some(bytes) => (Kept::parse(&path, &bytes)?, false),
+            None if history.is_empty() => (Kept::empty(random_seed()?), true),
+            None => {
+                let why = "it is gone, although there is a history of states beside it".to_owned();
+                return Err(kept::nowhere(&path, why, kept::RECOVER));
+            }
         };
-        let mut store = Self { directory: directory.to_owned(), files, kept, fresh, lock };
+        let directory = directory.to_owned();
+        let mut store = Self { directory, files, kept, fresh, unsettled: None, history, lock };
         if fresh {
             store.write(store.kept.clone())?;
         }
         Ok(store)
+    }
+
+    /// The same for a start that may go on without a damaged state: that is copied to `state.json.damaged-N`, and the
+    /// newest state of the history takes its place, or, where there is none, an empty one if `or_empty`.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; the damaged state is as it was then.
+    pub fn open_or_recover(
+        directory: &Path,
+        or_empty: bool,
+    ) -> Result<(Self, Option<Recovered>), StoreError> {
+        Self::open_or_recover_with(directory, or_empty, || Box::new(RealFiles))
+    }
+
+    /// The same on a file system of the caller's choice.
+    pub fn open_or_recover_with(
+        directory: &Path,
+        or_empty: bool,
+        files: impl Fn() -> Box<dyn Files>,
+    ) -> Result<(Self, Option<Recovered>), StoreError> {
+        let damage = match Self::open_with(directory, files()) {
+            Err(damage @ StoreError::Unreadable { .. }) => damage,
+            other => return Ok((other?, None)),
+        };
+        let files = files();
+        let lock = directory::lock(directory)?;
+        let history = History::open(files.as_ref(), directory);
+        let newest = history.newest(files.as_ref());
+        if newest.is_none() && !or_empty {
+            return Err(damage);
+        }
+        let why = match damage {
+            StoreError::Unreadable { why, .. } => why,
+            other => other.to_string(),
+        };
+        let aside = set_aside(files.as_ref(), directory)?;
+        let from = newest.as_ref().map(|entry| entry.number);
+        let kept = match newest {
+            Some(entry) => Kept::of(entry.desired, entry.applied),
+            None => Kept::empty(random_seed()?),
+        };
+        let directory = directory.to_owned();
+        let mut store = Self { directory, files, kept, fresh: false, unsettled: None, history, lock };
+        store.write(store.kept.clone())?;
+        Ok((store, Some(Recovered { why, aside, from })))
+    }
+
+    /// The desired state in a directory that nobody may be using: for looking, without the lock. `None` where there
+    /// is none.
+    pub fn peek(directory: &Path) -> Result<Option<Desired>, StoreError> {
+        let Some(bytes) = read(&RealFiles, directory)? else { return Ok(None) };
+        Ok(Some(Kept::parse(&directory.join(STATE_FILE), &bytes)?.desired))
     }
 
     /// What the administrator wants.
@@ -157,14 +145,115 @@ impl Store {
         self.write(Kept { desired, ..self.kept.clone() })
     }
 
-    /// The same for the contents of a file, together with its digest.
-    pub fn replace_from_file(&mut self, desired: Desired, digest: &str) -> Result<(), StoreError> {
-        self.write(Kept { desired, applied: Some(digest.to_owned()), ..self.kept.clone() })
+    /// The same for a change that is to outlive the trial that goes on: `before`, what a rollback brings, is replaced
+    /// together with it.
+    pub fn replace_beyond_trial(&mut self, desired: Desired, before: Desired) -> Result<(), StoreError> {
+        let trial = self.kept.trial.clone().map(|trial| Trial { before, ..trial });
+        self.write(Kept { desired, trial, ..self.kept.clone() })
+    }
+
+    /// The same for the contents of a file, together with its digest; on trial until `trial` says.
+    pub fn replace_from_file(
+        &mut self,
+        desired: Desired,
+        digest: &str,
+        trial: Option<TrialTime>,
+    ) -> Result<(), StoreError> {
+        let taken_back = self.kept.taken_back.clone().filter(|taken_back| taken_back != digest);
+        let applied = Some(digest.to_owned());
+        let trial = trial.map(|time| self.trial_from_now(time));
+        self.write(Kept { desired, applied, taken_back, trial, ..self.kept.clone() })
+    }
+
+    /// The same for an earlier state and the digest of the file that was applied last then.
+    pub fn replace_by_earlier(
+        &mut self,
+        desired: Desired,
+        applied: Option<String>,
+        trial: Option<TrialTime>,
+    ) -> Result<(), StoreError> {
+        let trial = trial.map(|time| self.trial_from_now(time));
+        self.write(Kept { trial, ..self.kept.back_to(desired, applied) })
+    }
+
+    fn trial_from_now(&self, TrialTime { what, until, seconds }: TrialTime) -> Trial {
+        let Kept { desired, applied, .. } = self.kept.clone();
+        Trial { what, until, seconds, before: desired, before_applied: applied }
+    }
+
+    /// What waits to be confirmed.
+    pub fn trial(&self) -> Option<&Trial> {
+        self.kept.trial.as_ref()
+    }
+
+    /// What is on trial stays.
+    pub fn confirm(&mut self) -> Result<(), StoreError> {
+        self.write(Kept { trial: None, ..self.kept.clone() })
+    }
+
+    /// Brings back the state from before what is on trial; gives what that was. It holds even where it cannot be written:
+    /// a trial on disk whose time is up means the same.
+    pub fn roll_back(&mut self) -> Option<Trial> {
+        let trial = self.kept.trial.clone()?;
+        let back = self.kept.rolled_back()?;
+        if let Err(NotPut { source, .. }) = self.put(&back) {
+            self.unsettled = Some(self.not_written(source).to_string());
+        } else {
+            self.unsettled = None;
+        }
+        self.kept = back;
+        Some(trial)
+    }
+
+    /// Writes again what could not be written; says why if it still cannot.
+    pub fn settle(&mut self) -> Option<&str> {
+        if self.unsettled.is_some() {
+            self.unsettled = match self.put(&self.kept) {
+                Ok(()) => None,
+                Err(NotPut { source, .. }) => Some(self.not_written(source).to_string()),
+            };
+        }
+        self.unsettled()
+    }
+
+    /// Why the file may say something else than what holds, if that is so.
+    pub fn unsettled(&self) -> Option<&str> {
+        self.unsettled.as_deref()
     }
 
     /// The digest of the file applied last.
     pub fn applied(&self) -> Option<&str> {
         self.kept.applied.as_deref()
+    }
+
+    /// The digest of a file that was applied and taken back since.
+    pub fn taken_back(&self) -> Option<&str> {
+        self.kept.taken_back.as_deref()
+    }
+
+    /// Makes the state that holds the newest of the history; does nothing if it is.
+    ///
+    /// # Errors
+    /// It could not be written: the state holds all the same, and the next time records what is other by then.
+    pub fn record(&mut self, note: &Note) -> Result<(), StoreError> {
+        let Kept { desired, applied, .. } = &self.kept;
+        self.history
+            .record(self.files.as_ref(), desired, applied.as_deref(), note)
+            .map_err(StoreError::Record)
+    }
+
+    /// The states of the history, the newest first; of those that cannot be read, the number and why.
+    pub fn history(&self) -> Vec<(u64, Result<Entry, String>)> {
+        let read = |number| (number, self.history.read(self.files.as_ref(), number));
+        self.history.numbers().map(read).collect()
+    }
+
+    /// A state of the history.
+    pub fn earlier(&self, number: u64) -> Result<Entry, StoreError> {
+        match self.history.numbers().any(|known| known == number) {
+            true => self.history.read(self.files.as_ref(), number).map_err(StoreError::History),
+            false => Err(StoreError::History(format!("there is no state {number} in the history"))),
+        }
     }
 
     /// Nothing was here before this start, or nothing was ever asked for: no reason to keep it over live pins.
@@ -208,21 +297,44 @@ impl Store {
         }
     }
 
-    /// Write, fsync, rename, fsync the directory: after each step the file is the old or the new one, whole.
+    /// Makes `kept` what holds, here and on disk; or nothing, when that fails: if the new file may be there, the old one
+    /// is put back, and where not even that works, later ([`Store::settle`]).
     fn write(&mut self, kept: Kept) -> Result<(), StoreError> {
-        let (path, temporary) = (self.directory.join(STATE_FILE), self.directory.join(TEMPORARY_FILE));
-        let write = || {
-            let mut text = serde_json::to_vec_pretty(&kept)?;
-            text.push(b'\n');
-            self.files.write(&temporary, &text)?;
-            self.files.sync_file(&temporary)?;
-            self.files.rename(&temporary, &path)?;
-            self.files.sync_directory(&self.directory)
-        };
-        write().map_err(|source| StoreError::Write { path: path.clone(), source })?;
-        self.kept = kept;
-        Ok(())
+        match self.put(&kept) {
+            Ok(()) => {
+                self.kept = kept;
+                self.unsettled = None;
+                Ok(())
+            }
+            Err(NotPut { source, unsure }) => {
+                let error = self.not_written(source);
+                if unsure {
+                    self.unsettled = Some(error.to_string());
+                    self.settle();
+                }
+                Err(error)
+            }
+        }
     }
+
+    fn put(&self, kept: &Kept) -> Result<(), NotPut> {
+        put(self.files.as_ref(), &self.directory, STATE_FILE, &kept.to_text())
+    }
+
+    fn not_written(&self, source: std::io::Error) -> StoreError {
+        StoreError::Write { path: self.directory.join(STATE_FILE), source }
+    }
+}
+
+/// How long a trial lasts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrialTime {
+    /// What is applied on trial.
+    pub what: String,
+    /// When it is rolled back, in Unix seconds.
+    pub until: u64,
+    /// How far off that is.
+    pub seconds: u64,
 }
 
 impl Drop for Store {
@@ -241,133 +353,32 @@ impl std::fmt::Debug for Store {
     }
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Kept, StoreError> {
-    /// Read first: a newer layout need not fit ours.
-    #[derive(Deserialize)]
-    struct Format {
-        format: u32,
-    }
-    const RESTORE: &str = "restore it from a backup, or move it away to start empty";
-    let unreadable = |error: serde_json::Error| StoreError::Unreadable {
-        path: path.to_owned(),
-        line: error.line(),
-        column: error.column(),
-        why: match error.classify() {
-            serde_json::error::Category::Eof => "it ends in the middle".to_owned(),
-            _ => {
-                let text = error.to_string();
-                let place = format!(" at line {} column {}", error.line(), error.column());
-                text.trim_end_matches(place.as_str()).to_owned()
-            }
-        },
-        hint: RESTORE,
-    };
-    let Format { format } = serde_json::from_slice(bytes).map_err(unreadable)?;
-    let nowhere = |why, hint| StoreError::Unreadable { path: path.to_owned(), line: 0, column: 0, why, hint };
-    if format != FORMAT {
-        return Err(nowhere(
-            format!("it has format {format}, and this pen knows {FORMAT}"),
-            "run the pen that wrote it, or move it away to start empty",
-        ));
-    }
-    let kept: Kept = serde_json::from_slice(bytes).map_err(unreadable)?;
-    validate::desired(&kept.desired).map_err(|error| nowhere(error.message, RESTORE))?;
-    Ok(kept)
-}
-
-/// Makes the directory, or checks that nobody else may write into it.
-pub(crate) fn prepare(directory: &Path) -> Result<(), StoreError> {
-    let refuse = |why: String, hint| StoreError::Directory { path: directory.to_owned(), why, hint };
-    let make = || {
-        let absolute = std::path::absolute(directory)?;
-        let missing = absolute.ancestors().take_while(|path| !path.exists()).count();
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&absolute)?;
-        // The names of new directories must survive a power cut, too.
-        absolute.ancestors().skip(1).take(missing).try_for_each(|parent| File::open(parent)?.sync_all())
-    };
-    make().map_err(|error: io::Error| {
-        refuse(format!("cannot be made: {error}"), "run as root, or use another --state-dir")
-    })?;
-    let facts = std::fs::metadata(directory).map_err(|error| {
-        refuse(format!("cannot be looked at: {error}"), "run as root, or use another --state-dir")
-    })?;
-    let ours = rustix::process::geteuid().as_raw();
-    if facts.uid() != ours {
-        let why = format!("belongs to user {}, and this is user {ours}", facts.uid());
-        return Err(refuse(why, "run as that user, or use another --state-dir"));
-    }
-    if facts.mode() & 0o022 != 0 {
-        let why = format!("others may write into it (mode {:04o})", facts.mode() & 0o7777);
-        return Err(refuse(why, "make it 0700, or use another --state-dir"));
-    }
-    Ok(())
-}
-
-/// Takes the directory's lock, which the kernel drops with the process, and leaves our pid in it.
-fn lock(directory: &Path) -> Result<File, StoreError> {
-    let refuse = |error: io::Error| StoreError::Directory {
+fn read(files: &dyn Files, directory: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    files.read(&directory.join(STATE_FILE)).map_err(|error| StoreError::Directory {
         path: directory.to_owned(),
-        why: format!("not writable: {error}"),
-        hint: "run as the user the state belongs to, or use another --state-dir",
+        why: format!("{STATE_FILE} cannot be read: {error}"),
+        hint: "run as the user the state belongs to",
+    })
+}
+
+/// Copies a damaged state file to a name that is free. It stays where it is until another takes its place, so that no
+/// start between takes its absence for a beginning.
+fn set_aside(files: &dyn Files, directory: &Path) -> Result<Option<PathBuf>, StoreError> {
+    let Some(bytes) = read(files, directory)? else { return Ok(None) };
+    let copy = || {
+        let names = files.names(directory)?;
+        let free = |name: &String| !names.contains(name);
+        let name = (1u32..).map(|number| format!("{STATE_FILE}.damaged-{number}")).find(free);
+        let name = name.unwrap_or_default();
+        put(files, directory, &name, &bytes).map_err(|error| error.source)?;
+        Ok(directory.join(name))
     };
-    let mut file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(directory.join(LOCK_FILE))
-        .map_err(refuse)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            let read = file.read_to_string(&mut pid).is_ok() && pid.trim().parse::<u32>().is_ok();
-            let pid = if read { pid.trim().to_owned() } else { "unknown".to_owned() };
-            return Err(StoreError::InUse { path: directory.to_owned(), pid });
-        }
-        Err(TryLockError::Error(error)) => return Err(refuse(error)),
-    }
-    let write_pid = |file: &mut File| {
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", std::process::id())
-    };
-    write_pid(&mut file).map_err(refuse)?;
-    Ok(file)
+    let copied: std::io::Result<PathBuf> = copy();
+    copied.map(Some).map_err(|source| StoreError::Write { path: directory.join(STATE_FILE), source })
 }
 
 fn random_seed() -> Result<u64, StoreError> {
     getrandom::u64().map_err(|error| StoreError::Random(error.to_string()))
-}
-
-fn place(line: usize, column: usize) -> String {
-    match line {
-        0 => String::new(),
-        _ => format!(":{line}:{column}"),
-    }
-}
-
-/// serde form of an instance id: 32 hexadecimal digits.
-mod hex_id {
-    use serde::de::{Deserialize, Deserializer, Error};
-    use serde::ser::{Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(id: &Option<[u8; 16]>, serializer: S) -> Result<S::Ok, S::Error> {
-        id.map(|id| format!("{:032x}", u128::from_be_bytes(id))).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<[u8; 16]>, D::Error> {
-        let Some(text) = Option::<String>::deserialize(deserializer)? else {
-            return Ok(None);
-        };
-        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let id = digits.then(|| u128::from_str_radix(&text, 16).ok()).flatten();
-        id.map(|id| Some(id.to_be_bytes()))
-            .ok_or_else(|| D::Error::custom("instance id is not 32 hexadecimal digits"))
-    }
 }
 
 #[cfg(test)]

@@ -153,8 +153,14 @@ impl Files for FullDisk {
             _ => Err(io::ErrorKind::StorageFull.into()),
         }
     }
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        RealFiles.sync_file(path)
+    fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
+        RealFiles.names(directory)
+    }
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        RealFiles.make_directory(path)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealFiles.remove(path)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         RealFiles.rename(from, to)

@@ -1,20 +1,26 @@
-//! The few file operations that durability is made of, one by one, so that tests can cut the power between them.
+//! The few file operations that durability is made of, one by one, so that tests can cut the power between them and
+//! have each of them fail.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 /// What the store asks of a file system.
 pub trait Files: Send {
     /// The whole file; `None` where there is none.
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>>;
-    /// Makes or overwrites a file that only its owner may read.
+    /// The names in a directory; none where there is no such directory.
+    fn names(&self, directory: &Path) -> io::Result<Vec<String>>;
+    /// Makes a directory that only its owner may use; one that is there is no error.
+    fn make_directory(&self, path: &Path) -> io::Result<()>;
+    /// Makes a file that only its owner may read, in place of one that is there, and returns once its contents would
+    /// survive a power cut; its name need not.
     fn write(&self, path: &Path, contents: &[u8]) -> io::Result<()>;
-    /// Returns once the file's contents would survive a power cut.
-    fn sync_file(&self, path: &Path) -> io::Result<()>;
     /// Replaces one name by another at once.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file; one that is not there is no error.
+    fn remove(&self, path: &Path) -> io::Result<()>;
     /// Returns once the directory's names would survive a power cut.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 }
@@ -25,28 +31,66 @@ pub struct RealFiles;
 
 impl Files for RealFiles {
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        match std::fs::read(path) {
-            Ok(contents) => Ok(Some(contents)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        if_there(std::fs::read(path))
     }
 
+    fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let entries = if_there(std::fs::read_dir(directory))?.into_iter().flatten();
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)
+    }
+
+    /// Through one descriptor: an error of writing back, later than the write itself, is told to those who had the file
+    /// open then. A file whose sync failed must not be synced again but made anew: the kernel may have dropped what it
+    /// could not write and take the rest for clean (fsync(2)).
     fn write(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.write_all(contents)
-    }
-
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        OpenOptions::new().write(true).open(path)?.sync_all()
+        self.remove(path)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(contents)?;
+        file.sync_all()
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
     }
 
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        if_there(std::fs::remove_file(path)).map(drop)
+    }
+
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
+}
+
+fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What replacing a file came to when it failed.
+#[derive(Debug)]
+pub(super) struct NotPut {
+    pub(super) source: io::Error,
+    /// The file may be the new one, for now or for good.
+    pub(super) unsure: bool,
+}
+
+/// Replaces a file: write aside, sync, rename, sync the directory. After each step the file is the old or the new one,
+/// whole, and once this returns it is the new one whatever happens.
+pub(super) fn put(files: &dyn Files, directory: &Path, name: &str, contents: &[u8]) -> Result<(), NotPut> {
+    let (path, aside) = (directory.join(name), directory.join(format!("{name}.new")));
+    if let Err(source) = files.write(&aside, contents) {
+        // What is half there takes room that others may need; if it stays, the next write begins with it.
+        let _ = files.remove(&aside);
+        return Err(NotPut { source, unsure: false });
+    }
+    let renamed = files.rename(&aside, &path).and_then(|()| files.sync_directory(directory));
+    renamed.map_err(|source| NotPut { source, unsure: true })
 }

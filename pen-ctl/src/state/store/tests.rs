@@ -1,7 +1,11 @@
 //! What survives, what is refused, and what is never touched.
 
-use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, Mutex};
+mod crashes;
+mod disk;
+mod full;
+mod histories;
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
 use crate::needs;
@@ -21,7 +25,7 @@ fn what_was_kept_is_there_after_a_restart() {
         let mut store = Store::open(&directory).unwrap();
         assert!(store.is_empty());
         let desired = wanted(&store, "eth0");
-        store.replace_from_file(desired.clone(), "abc").unwrap();
+        store.replace_from_file(desired.clone(), "abc", None).unwrap();
         store.set_dataplane("xdp").unwrap();
         (desired, store.ensure_instance().unwrap())
     };
@@ -95,66 +99,4 @@ fn directories_of_others_are_refused() {
     std::fs::create_dir(&foreign).unwrap();
     std::os::unix::fs::chown(&foreign, Some(1234), None).unwrap();
     assert!(Store::open(&foreign).unwrap_err().to_string().contains("belongs to user 1234"));
-}
-
-/// A file system on which the n-th operation from now fails, as does everything after it.
-#[derive(Clone)]
-struct PowerCut(Arc<Mutex<Option<u32>>>);
-
-impl PowerCut {
-    fn step(&self) -> io::Result<()> {
-        let mut left = self.0.lock().unwrap();
-        match left.as_mut() {
-            Some(0) => Err(io::Error::other("power cut")),
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-impl Files for PowerCut {
-    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        RealFiles.read(path)
-    }
-    fn write(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
-        if let Err(error) = self.step() {
-            RealFiles.write(path, &contents[..contents.len() / 2])?;
-            return Err(error);
-        }
-        RealFiles.write(path, contents)
-    }
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        RealFiles.sync_file(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step()?;
-        RealFiles.rename(from, to)
-    }
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        RealFiles.sync_directory(path)
-    }
-}
-
-#[test]
-fn a_power_cut_at_any_step_leaves_the_old_or_the_new_state_whole() {
-    for steps in 0..4 {
-        let home = tempfile::tempdir().unwrap();
-        let directory = home.path().join("pen");
-        let files = PowerCut(Arc::new(Mutex::new(None)));
-        let mut store = Store::open_with(&directory, Box::new(files.clone())).unwrap();
-        let old = store.desired().clone();
-        let new = wanted(&store, "eth0");
-        *files.0.lock().unwrap() = Some(steps);
-        let error = store.replace(new.clone()).unwrap_err().to_string();
-        assert!(error.contains("power cut"), "{error}");
-        assert_eq!(store.desired(), &old, "what was not answered `ok` does not count");
-        drop(store);
-        let found = Store::open(&directory).unwrap().desired().clone();
-        assert!(found == old || found == new, "after {steps} steps: {found:?}");
-    }
 }

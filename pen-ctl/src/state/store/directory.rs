@@ -1,0 +1,65 @@
+//! The state directory: made, checked, locked.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::StoreError;
+
+const LOCK_FILE: &str = "lock";
+
+/// Makes the directory, or checks that nobody else may write into it.
+pub(crate) fn prepare(directory: &Path) -> Result<(), StoreError> {
+    let refuse = |why: String, hint| StoreError::Directory { path: directory.to_owned(), why, hint };
+    let make = || {
+        let absolute = std::path::absolute(directory)?;
+        let missing = absolute.ancestors().take_while(|path| !path.exists()).count();
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&absolute)?;
+        // The names of new directories must survive a power cut, too.
+        absolute.ancestors().skip(1).take(missing).try_for_each(|parent| File::open(parent)?.sync_all())
+    };
+    make().map_err(|error: io::Error| {
+        refuse(format!("cannot be made: {error}"), "run as root, or use another --state-dir")
+    })?;
+    let facts = std::fs::metadata(directory).map_err(|error| {
+        refuse(format!("cannot be looked at: {error}"), "run as root, or use another --state-dir")
+    })?;
+    let ours = rustix::process::geteuid().as_raw();
+    if facts.uid() != ours {
+        let why = format!("belongs to user {}, and this is user {ours}", facts.uid());
+        return Err(refuse(why, "run as that user, or use another --state-dir"));
+    }
+    if facts.mode() & 0o022 != 0 {
+        let why = format!("others may write into it (mode {:04o})", facts.mode() & 0o7777);
+        return Err(refuse(why, "make it 0700, or use another --state-dir"));
+    }
+    Ok(())
+}
+
+/// Takes the directory's lock, which the kernel drops with the process, and leaves our pid in it.
+pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
+    let refuse = |error: io::Error| StoreError::Directory {
+        path: directory.to_owned(),
+        why: format!("not writable: {error}"),
+        hint: "run as the user the state belongs to, or use another --state-dir",
+    };
+    let path = directory.join(LOCK_FILE);
+    let mut writable = std::fs::OpenOptions::new();
+    writable.write(true).create(true).truncate(false).mode(0o600);
+    let mut note = writable.open(&path).map_err(refuse)?;
+    // What holds the lock is not open for writing: the file system may be remounted read-only meanwhile.
+    let mut file = File::open(&path).map_err(refuse)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let read = file.read_to_string(&mut pid).is_ok() && pid.trim().parse::<u32>().is_ok();
+            let pid = if read { pid.trim().to_owned() } else { "unknown".to_owned() };
+            return Err(StoreError::InUse { path: directory.to_owned(), pid });
+        }
+        Err(TryLockError::Error(error)) => return Err(refuse(error)),
+    }
+    note.set_len(0).and_then(|()| writeln!(note, "{}", std::process::id())).map_err(refuse)?;
+    Ok(file)
+}

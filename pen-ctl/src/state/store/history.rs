@@ -1,0 +1,217 @@
+//! The desired states from before, each in a file of its own: `history/NUMBER.json`. Whatever is wrong with one of
+//! them, or with all, keeps nobody from starting or changing anything.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::files::{Files, put};
+use super::kept::complaint;
+use crate::state::desired::Desired;
+use crate::state::difference;
+use crate::state::revision::Revision;
+use crate::state::validate;
+
+/// States kept beside the one that holds now.
+pub const STATES_BEFORE: usize = 10;
+/// Changes at run time by the same user, each at most so many seconds after the one before, make one state.
+pub const BURST_SECONDS: u64 = 600;
+
+const DIRECTORY: &str = "history";
+const FORMAT: u32 = 1;
+
+/// A state of the history: what came of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    format: u32,
+    /// Counts from 1 and is never used twice while the history lasts.
+    pub number: u64,
+    /// When it came about, in Unix seconds; of several changes, the last.
+    pub time: u64,
+    /// The user id of whoever made it so, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
+    /// How it came about.
+    pub cause: Cause,
+    /// How many changes it holds.
+    pub changes: u64,
+    /// What is other than in the state before, in a few words.
+    pub summary: String,
+    /// SHA-256 of the file that was applied last then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<String>,
+    /// The state.
+    pub desired: Desired,
+}
+
+/// How a state came about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A controller found it when it started.
+    Found,
+    /// It was changed at run time.
+    Changed,
+    /// This file was applied.
+    Applied(String),
+    /// The state of that number was restored.
+    Restored(u64),
+    /// What was applied on trial was not confirmed.
+    RolledBack(String),
+}
+
+/// What is known of a change when it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Now, in Unix seconds.
+    pub time: u64,
+    /// Who made it.
+    pub user: Option<u32>,
+    /// How it came about.
+    pub cause: Cause,
+}
+
+/// What the history is known to hold.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    directory: PathBuf,
+    /// By number: the state's revision, or why it cannot be read.
+    entries: BTreeMap<u64, Result<Revision, String>>,
+}
+
+impl History {
+    /// Looks up what is there. What cannot be read is there, too: as a number and a reason.
+    pub(super) fn open(files: &dyn Files, state_directory: &Path) -> Self {
+        let mut history = Self { directory: state_directory.join(DIRECTORY), entries: BTreeMap::new() };
+        let names = files.names(&history.directory).unwrap_or_default();
+        for number in names.iter().filter_map(|name| number_in(name)) {
+            let revision = history.read(files, number).map(|entry| Revision::of(&entry.desired));
+            history.entries.insert(number, revision);
+        }
+        history
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Numbers, the newest first.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.entries.keys().rev().copied()
+    }
+
+    /// Reads one, by the rules that the state obeys; else says why it cannot be had.
+    pub(super) fn read(&self, files: &dyn Files, number: u64) -> Result<Entry, String> {
+        let path = self.directory.join(file_name(number));
+        let found =
+            files.read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+        let bytes = found.ok_or_else(|| format!("{} is not there", path.display()))?;
+        let entry: Entry = serde_json::from_slice(&bytes).map_err(|error| {
+            format!("{}:{}:{}: {}", path.display(), error.line(), error.column(), complaint(&error))
+        })?;
+        let wrong = |why: String| format!("{}: {why}", path.display());
+        if entry.format != FORMAT || entry.number != number {
+            return Err(wrong(format!("it is number {} in format {}", entry.number, entry.format)));
+        }
+        validate::desired(&entry.desired).map_err(|error| wrong(error.message))?;
+        Ok(entry)
+    }
+
+    /// The newest that can be read.
+    pub(super) fn newest(&self, files: &dyn Files) -> Option<Entry> {
+        self.numbers().find_map(|number| self.read(files, number).ok())
+    }
+
+    /// Makes a state the newest of the history, unless it is that already; what is too old is removed. Several changes
+    /// at run time in a row make one state.
+    pub(super) fn record(
+        &mut self,
+        files: &dyn Files,
+        desired: &Desired,
+        applied: Option<&str>,
+        note: &Note,
+    ) -> io::Result<()> {
+        let revision = Revision::of(desired);
+        if self.entries.values().next_back() == Some(&Ok(revision.clone())) {
+            return Ok(());
+        }
+        let newest = self.entries.keys().next_back().copied();
+        let last = newest.and_then(|number| self.read(files, number).ok());
+        let before =
+            newest.and_then(|newest| self.entries.range(..newest).next_back()).map(|(number, _)| *number);
+        let before = before.and_then(|number| self.read(files, number).ok());
+        let (number, changes, base) = match (last, before) {
+            (Some(last), Some(before)) if continues(&last, note) => {
+                if before.desired == *desired {
+                    return self.remove(files, last.number);
+                }
+                (last.number, last.changes + 1, Some(before.desired))
+            }
+            (last, _) => (newest.map_or(1, |newest| newest + 1), 1, last.map(|last| last.desired)),
+        };
+        let entry = Entry {
+            format: FORMAT,
+            number,
+            time: note.time,
+            user: note.user,
+            cause: note.cause.clone(),
+            changes,
+            summary: match base {
+                Some(base) => difference::summary(&difference::between(&base, desired)),
+                None => "the first state of the history".to_owned(),
+            },
+            applied: applied.map(str::to_owned),
+            desired: desired.clone(),
+        };
+        self.write(files, &entry)?;
+        self.entries.insert(number, Ok(revision));
+        self.prune(files)
+    }
+
+    fn write(&self, files: &dyn Files, entry: &Entry) -> io::Result<()> {
+        let known = files.names(&self.directory)?;
+        if known.is_empty() {
+            files.make_directory(&self.directory)?;
+            if let Some(parent) = self.directory.parent() {
+                files.sync_directory(parent)?;
+            }
+        }
+        let mut text = serde_json::to_vec_pretty(entry)?;
+        text.push(b'\n');
+        put(files, &self.directory, &file_name(entry.number), &text).map_err(|error| error.source)
+    }
+
+    /// What was done in a burst was undone in it.
+    fn remove(&mut self, files: &dyn Files, number: u64) -> io::Result<()> {
+        files.remove(&self.directory.join(file_name(number)))?;
+        self.entries.remove(&number);
+        files.sync_directory(&self.directory)
+    }
+
+    fn prune(&mut self, files: &dyn Files) -> io::Result<()> {
+        while self.entries.len() > STATES_BEFORE + 1 {
+            let Some(oldest) = self.entries.keys().next().copied() else { break };
+            files.remove(&self.directory.join(file_name(oldest)))?;
+            self.entries.remove(&oldest);
+        }
+        Ok(())
+    }
+}
+
+fn continues(last: &Entry, note: &Note) -> bool {
+    let soon = note.time.saturating_sub(last.time) <= BURST_SECONDS;
+    last.cause == Cause::Changed && note.cause == Cause::Changed && last.user == note.user && soon
+}
+
+fn file_name(number: u64) -> String {
+    format!("{number}.json")
+}
+
+/// The number in a name, if it is one of ours.
+fn number_in(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".json")?.parse().ok()?;
+    (file_name(number) == name).then_some(number)
+}

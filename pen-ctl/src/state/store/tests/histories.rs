@@ -1,0 +1,91 @@
+//! Which states are kept, and what becomes of damaged ones.
+
+use super::*;
+
+const HOUR: u64 = 3600;
+
+fn open(home: &tempfile::TempDir) -> Store {
+    Store::open(&home.path().join("pen")).unwrap()
+}
+
+fn change(store: &mut Store, interface: &str, time: u64) {
+    store.replace(wanted(store, interface)).unwrap();
+    store.record(&Note { time, user: Some(0), cause: Cause::Changed }).unwrap();
+}
+
+fn listed(store: &Store) -> Vec<(u64, u64, String)> {
+    let entries = store.history().into_iter().map(|(number, entry)| (number, entry.unwrap()));
+    entries.map(|(number, entry)| (number, entry.changes, entry.summary)).collect()
+}
+
+#[test]
+fn ten_states_are_kept_beside_the_one_that_holds() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = open(&home);
+    for n in 1..=14 {
+        change(&mut store, &format!("eth{n}"), n * HOUR);
+    }
+    let numbers: Vec<u64> = store.history().iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (4..=14).rev().collect::<Vec<_>>());
+    assert_eq!(store.earlier(4).unwrap().desired.interfaces.len(), 4);
+    assert!(store.earlier(3).unwrap_err().to_string().contains("pen-ctl history"));
+    let kept = listed(&store);
+    drop(store);
+    assert_eq!(listed(&open(&home)), kept, "after a restart");
+}
+
+#[test]
+fn a_burst_at_run_time_makes_one_state_and_what_it_undoes_none() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = open(&home);
+    let found = Note { time: 0, user: None, cause: Cause::Found };
+    store.record(&found).unwrap();
+    change(&mut store, "eth0", HOUR);
+    change(&mut store, "eth1", HOUR + BURST_SECONDS);
+    change(&mut store, "eth2", HOUR + 2 * BURST_SECONDS);
+    store.record(&Note { time: HOUR, ..found }).unwrap();
+    assert_eq!(
+        listed(&store),
+        [(2, 3, "3 interfaces added".to_owned()), (1, 1, "the first state of the history".to_owned())]
+    );
+    change(&mut store, "eth3", HOUR + 3 * BURST_SECONDS + 1);
+    assert_eq!(listed(&store)[0], (3, 1, "interface eth3 added".to_owned()));
+    let mut back = store.desired().clone();
+    back.interfaces.pop();
+    store.replace(back).unwrap();
+    store.record(&Note { time: HOUR + 3 * BURST_SECONDS + 2, user: Some(0), cause: Cause::Changed }).unwrap();
+    assert_eq!(listed(&store)[0].0, 2);
+    store.replace(wanted(&store, "eth4")).unwrap();
+    store.record(&Note { time: HOUR + 3 * BURST_SECONDS + 3, user: Some(1), cause: Cause::Changed }).unwrap();
+    assert_eq!(listed(&store)[0], (3, 1, "interface eth4 added".to_owned()), "by another user");
+}
+
+#[test]
+fn damage_in_the_history_stands_in_nobodys_way() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = open(&home);
+    for n in 1..=3 {
+        change(&mut store, &format!("eth{n}"), n * HOUR);
+    }
+    drop(store);
+    let history = home.path().join("pen/history");
+    let newest = std::fs::read_to_string(history.join("3.json")).unwrap();
+    std::fs::write(history.join("2.json"), &newest[..newest.len() / 2]).unwrap();
+    std::fs::write(history.join("1.json"), newest.replace("\"summary\"", "\"sumary\"")).unwrap();
+    std::fs::write(history.join("nonsense"), "").unwrap();
+    let mut store = open(&home);
+    let why = |store: &Store, number| store.earlier(number).unwrap_err().to_string();
+    assert!(why(&store, 2).contains("2.json:") && why(&store, 2).contains("ends in the middle"));
+    assert!(why(&store, 1).contains("unknown field `sumary`"));
+    change(&mut store, "eth4", 4 * HOUR);
+    let states: Vec<_> = store.history().iter().map(|(number, entry)| (*number, entry.is_ok())).collect();
+    assert_eq!(states, [(4, true), (3, true), (2, false), (1, false)]);
+    drop(store);
+    std::fs::remove_dir_all(&history).unwrap();
+    std::fs::write(&history, "a file in its place").unwrap();
+    let mut store = open(&home);
+    store.replace(wanted(&store, "eth5")).unwrap();
+    let error = store.record(&Note { time: 5 * HOUR, user: None, cause: Cause::Changed }).unwrap_err();
+    assert!(error.to_string().contains("history cannot be written"), "{error}");
+    assert_eq!(store.desired().interfaces.len(), 5);
+}
