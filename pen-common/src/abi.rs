@@ -4,7 +4,8 @@
 //! value. *Wire order* means: the bytes as they stand in a packet, loaded by a native (little-endian) load
 //! without swapping. Everything else is in the machine's own order. `docs/map-abi.md` tells the same in prose.
 
-/// Version of everything in this file. A controller adopts pinned maps of its own version only.
+/// Version of everything in this file. A controller adopts pinned maps of its own version only. Maps and flags that
+/// older programs and controllers may ignore are added without a new one.
 pub const ABI_VERSION: u32 = 1;
 /// First eight bytes of the instance record: `pen\0lbal`, read as a little-endian word.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"pen\0lbal");
@@ -13,7 +14,9 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"pen\0lbal");
 pub const SLOTS: u32 = 65_537;
 /// Slots of one inner map: two halves, one in use, one to write the next table into.
 pub const SLOTS_BOTH_HALVES: u32 = 2 * SLOTS;
-/// Services at most; also the size of the outer map of slot tables.
+/// Turns of one round of round-robin at most, and so backends of a service that has it.
+pub const RING_TURNS: usize = 4096;
+/// Services at most; also the size of the outer map of slot tables, and of the rings.
 pub const MAX_SERVICES: u32 = 256;
 /// Backends at most, over all services (a backend of two services counts twice).
 pub const MAX_BACKENDS: u32 = 16_384;
@@ -52,7 +55,7 @@ pub struct ServiceEntry {
     pub service: u16,
     /// Bits of [`service_flags`] (services) or [`vip_flags`] (VIPs).
     pub flags: u16,
-    /// Which half of the slot table is in use: 0 or 1. The one word whose store flips a table.
+    /// Which half of the slot table, and of the ring, is in use: 0 or 1. The one word whose store flips a table.
     pub table_half: u32,
     /// Seconds after which an unused tracking entry no longer counts; 0 = never.
     pub tracking_timeout: u32,
@@ -82,6 +85,8 @@ pub mod service_flags {
     pub const TRACK_TRANSITIONS: u16 = 1 << 2;
     /// Nobody serving: pass to the local stack rather than drop.
     pub const PASS_WHEN_EMPTY: u16 = 1 << 3;
+    /// Newcomers take turns ([`super::Ring`]) rather than go to the owner of their slot.
+    pub const ROUND_ROBIN: u16 = 1 << 4;
 }
 
 /// Bits of [`ServiceEntry::flags`] of a VIP.
@@ -227,6 +232,30 @@ pub mod slot_phase {
     pub const MASK: u32 = 3 << 30;
 }
 
+/// One entry of map `rings`, by service: whose turn it is with round-robin.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ring {
+    /// Turns taken so far, by all CPUs; each newcomer adds one.
+    pub taken: u64,
+    /// Zero; keeps the word that is written away from those that are read.
+    pub spare: [u64; 7],
+    /// The rounds, each of which goes with the half of the slot table of the same number.
+    pub halves: [Round; 2],
+}
+
+/// One round of turns, which begins again when it is over.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// Turns in it; 0 = none: slots alone decide.
+    pub length: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Backend index of each turn.
+    pub backends: [u16; RING_TURNS],
+}
+
 /// Key of map `track_v4`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -309,11 +338,14 @@ const _: () = {
     assert!(size_of::<Directory>() == 64 + 2 * size_of::<DirectoryHalf>());
     assert!(size_of::<Backend>() == 64);
     assert!(size_of::<Slot>() == 8);
+    assert!(size_of::<Round>() == 8 + 2 * RING_TURNS);
+    assert!(size_of::<Ring>() == 64 + 2 * size_of::<Round>());
     assert!(size_of::<TrackKeyV4>() == 12);
     assert!(size_of::<TrackKeyV6>() == 24);
     assert!(size_of::<Tracked>() == 8);
     assert!(size_of::<Counter>() == 16);
     assert!(size_of::<Instance>() == 32);
     assert!(DIRECTORY_ENTRIES.is_power_of_two() && DIRECTORY_BUCKETS.is_power_of_two());
+    assert!(RING_TURNS.is_power_of_two());
     assert!(MAX_BACKENDS.is_power_of_two() && MAX_BACKENDS < NO_BACKEND as u32);
 };

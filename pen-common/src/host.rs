@@ -5,7 +5,7 @@ pub mod random;
 pub mod sample;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::abi::{
     Backend, DIRECTORY_BUCKETS, DIRECTORY_ENTRIES, Directory, DirectoryHalf, Interface, LOOP_FILTER_WORDS,
@@ -14,7 +14,7 @@ use crate::abi::{
 use crate::packet::Packet;
 use crate::service::{self, BuildError};
 use crate::tables::{Memory, Puzzle, Tables};
-use crate::{mac, pipeline, verdict::Verdict};
+use crate::{mac, pipeline, ring, verdict::Verdict};
 
 /// A frame in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,10 @@ pub struct HostTables {
     pub backends: Vec<Backend>,
     /// Slot tables by service and half.
     pub slots: HashMap<(u16, u32), Vec<Slot>>,
+    /// Rounds of turns by service and half.
+    pub rounds: HashMap<(u16, u32), Vec<u16>>,
+    /// Turns taken so far, by service.
+    pub taken: RefCell<BTreeMap<u16, u64>>,
     /// What is remembered; without a bound.
     pub tracked: RefCell<HashMap<HostKey, Tracked>>,
     /// The loop filter.
@@ -93,6 +97,8 @@ impl Default for HostTables {
             }),
             backends: Vec::new(),
             slots: HashMap::new(),
+            rounds: HashMap::new(),
+            taken: RefCell::default(),
             tracked: RefCell::default(),
             loop_filter: Box::new([0; LOOP_FILTER_WORDS]),
             backend_macs: HashSet::new(),
@@ -164,6 +170,14 @@ impl Tables for HostTables {
 
     fn slot(&self, service: u16, half: u32, slot: u32) -> Option<Slot> {
         self.slots.get(&(service, half & 1))?.get(slot as usize).copied()
+    }
+
+    fn take_turn(&self, service: u16, half: u32) -> Option<u16> {
+        let round = self.rounds.get(&(service, half & 1))?;
+        let mut all = self.taken.borrow_mut();
+        let taken = all.entry(service).or_default();
+        *taken += 1;
+        round.get(ring::place(*taken - 1, round.len() as u32)?).copied()
     }
 
     fn recall_v4(&self, key: &TrackKeyV4) -> Option<HostMemory<'_>> {

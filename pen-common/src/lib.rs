@@ -18,6 +18,7 @@ pub mod packet;
 pub mod parse;
 pub mod pipeline;
 pub mod rewrite;
+pub mod ring;
 pub mod select;
 pub mod service;
 pub mod solicitation;

@@ -285,6 +285,20 @@ pub fn ports<P: Packet>(packet: &P, datagram: &Datagram) -> Result<Ports, Malfor
     }
 }
 
+/// Whether a datagram whose ports were read may be a flow's first: TCP that only asks for a connection, any UDP.
+#[inline(always)]
+pub fn opens<P: Packet>(packet: &P, datagram: &Datagram) -> bool {
+    // RFC 9293, 3.1: the control bits that say what a segment is for.
+    const FIN: u8 = 1;
+    const SYN: u8 = 1 << 1;
+    const RST: u8 = 1 << 2;
+    const ACK: u8 = 1 << 4;
+    datagram.protocol == UDP
+        || packet
+            .bytes::<1>(datagram.payload + 13)
+            .is_some_and(|[bits]| bits & (SYN | ACK | RST | FIN) == SYN)
+}
+
 /// Reads type and code of an ICMP or ICMPv6 message, which has at least 8 bytes (RFC 792; RFC 4443, 2.1).
 #[inline(always)]
 pub fn icmp<P: Packet>(packet: &P, datagram: &Datagram) -> Result<[u8; 2], Malformed> {

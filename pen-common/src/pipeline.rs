@@ -187,7 +187,8 @@ fn serve<K: Key, P: Packet, T: Tables>(
         return Verdict::Dropped(Drop::Loop);
     }
     let may_remember = datagram.part != Part::Later;
-    match choose::<K, _>(here, service, &header.source, ports, may_remember) {
+    let is_new = || may_remember && parse::opens(packet, datagram);
+    match choose::<K, _>(here, service, &header.source, ports, may_remember, is_new) {
         Some(chosen) => hand_on(packet, here, chosen),
         None if service.flags & service_flags::PASS_WHEN_EMPTY != 0 => Verdict::Passed(Pass::EmptyPool),
         None => Verdict::Dropped(Drop::NoBackend),
@@ -202,7 +203,8 @@ fn came_from_backend<T: Tables>(here: &Here<'_, T>, service: &ServiceEntry) -> b
     here.tables.loop_filter(word) & bit != 0 && here.tables.is_backend_mac(key)
 }
 
-/// The backend of a packet: who is remembered, else whom the slot names; what is new is remembered.
+/// The backend of a packet: who is remembered, else, with round-robin, whose turn it is to get what `is_new`, else whom
+/// the slot names; what is new is remembered.
 #[inline(always)]
 fn choose<'a, K: Key, T: Tables>(
     here: &Here<'a, T>,
@@ -210,6 +212,7 @@ fn choose<'a, K: Key, T: Tables>(
     client: &Address,
     ports: Ports,
     may_remember: bool,
+    is_new: impl FnOnce() -> bool,
 ) -> Option<Chosen<'a>> {
     let by_slot = || {
         let number = select::slot_number(here.directory, service, client, ports);
@@ -230,7 +233,9 @@ fn choose<'a, K: Key, T: Tables>(
             return Some(Chosen { index: tracked.backend, backend });
         }
     }
-    let chosen = by_slot()?;
+    let takes_turn = service.flags & service_flags::ROUND_ROBIN != 0 && is_new();
+    let by_turn = if takes_turn { select::by_turn(here.tables, service) } else { None };
+    let chosen = by_turn.or_else(by_slot)?;
     if may_remember {
         let generation = chosen.backend.generation;
         let tracked = Aligned(Tracked { backend: chosen.index, generation, seen: now });

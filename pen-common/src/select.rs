@@ -1,4 +1,4 @@
-//! Chooses a backend for who is not remembered, from the slot its hash names.
+//! Chooses a backend for who is not remembered: from the slot its hash names, or by turns.
 
 use crate::abi::{Address, Backend, Directory, NO_BACKEND, ServiceEntry, backend_flags, service_flags};
 use crate::hash;
@@ -33,7 +33,15 @@ pub fn by_slot<'a, T: Tables>(tables: &'a T, service: &ServiceEntry, number: u32
     alive(tables, service, slot.owner).or_else(|| alive(tables, service, slot.previous))
 }
 
-/// The backend of an index named by a slot, if packets may go there.
+/// Who gets a newcomer of a service with round-robin: whose turn it is, if that one is serving.
+#[inline(always)]
+pub fn by_turn<'a, T: Tables>(tables: &'a T, service: &ServiceEntry) -> Option<Chosen<'a>> {
+    let index = tables.take_turn(service.service, service.table_half)?;
+    let chosen = alive(tables, service, index)?;
+    if chosen.backend.has(backend_flags::SERVING) { Some(chosen) } else { None }
+}
+
+/// The backend of an index named by a slot or a turn, if packets may go there.
 #[inline(always)]
 fn alive<'a, T: Tables>(tables: &'a T, service: &ServiceEntry, index: u16) -> Option<Chosen<'a>> {
     const ALIVE: u64 = backend_flags::SERVING | backend_flags::USABLE;

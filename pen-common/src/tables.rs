@@ -18,6 +18,9 @@ pub trait Tables {
     /// A slot of a service's table in one of its halves (0 or 1); `slot` is below [`crate::abi::SLOTS`].
     fn slot(&self, service: u16, half: u32, slot: u32) -> Option<Slot>;
 
+    /// Takes a turn of a service with round-robin, in one of its rounds (0 or 1): the backend whose turn it is.
+    fn take_turn(&self, service: u16, half: u32) -> Option<u16>;
+
     /// What is remembered under an IPv4 key.
     fn recall_v4(&self, key: &TrackKeyV4) -> Option<Self::Memory<'_>>;
 
@@ -58,11 +61,11 @@ pub trait Memory {
 /// What should not happen, does no harm, and somebody should look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Puzzle {
-    /// A slot names an index that is retired, or belongs to nobody or to another service's backend.
+    /// A slot or turn names an index that is retired, or belongs to nobody or to another service's backend.
     RetiredIndex {
         /// The index.
         index: u16,
-        /// The service whose slot names it.
+        /// The service whose slot or turn names it.
         service: u16,
     },
 }

@@ -56,6 +56,8 @@ pub enum Scheduler {
     /// The owner of its slot in a weighted Maglev table.
     #[default]
     Maglev,
+    /// Backends by turns, as their weights say; goes with tracking [`Tracking::Full`].
+    RoundRobin,
 }
 
 /// Memory of which backend was given.

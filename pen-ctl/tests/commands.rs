@@ -186,7 +186,10 @@ fn what_cannot_be_is_refused_before_anybody_is_asked() {
     let place = Place::new();
     for (words, says) in [
         (&["service", "add", "web", "10.0.0.100:80"][..], "no protocol"),
-        (&["service", "add", "web", "10.0.0.100:80/tcp", "--scheduler", "round-robin"], "not supported yet"),
+        (
+            &["service", "add", "web", "10.0.0.100:80/tcp", "--scheduler", "least-connections"],
+            "not supported yet",
+        ),
         (&["service", "add", "web", "10.0.0.100:80/tcp", "--health", "tcp,rise"], "key=value"),
         (&["service", "set", "web", "--tracking-timeout", "5"], "unit"),
         (

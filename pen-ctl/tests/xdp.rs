@@ -24,5 +24,7 @@ mod pinned;
 mod place;
 #[path = "xdp/refusals.rs"]
 mod refusals;
+#[path = "xdp/turns.rs"]
+mod turns;
 #[path = "xdp/wants.rs"]
 mod wants;

@@ -1,5 +1,5 @@
 //! pen's XDP program. Builds for BPF only, by `cargo xtask build-ebpf`; elsewhere it is empty.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod license;

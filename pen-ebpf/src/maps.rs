@@ -4,6 +4,7 @@
 //! entry at worst for another key; the pipeline then finds a backend of another service, or none the worse.
 #![allow(unsafe_code, reason = "map values are reached by pointers that the kernel hands out")]
 
+use core::arch::asm;
 use core::cell::Cell;
 use core::ptr::{addr_of, addr_of_mut};
 
@@ -13,8 +14,9 @@ use aya_ebpf::helpers::bpf_jiffies64;
 use aya_ebpf::macros::btf_map;
 use pen_common::abi::{
     Backend, COUNTERS, Counter, Directory, DirectoryHalf, Instance, LOOP_FILTER_WORDS, MAX_BACKENDS,
-    MAX_INTERFACES, MAX_SERVICES, SLOTS, SLOTS_BOTH_HALVES, Slot, TrackKeyV4, TrackKeyV6, Tracked,
+    MAX_INTERFACES, MAX_SERVICES, Ring, SLOTS, SLOTS_BOTH_HALVES, Slot, TrackKeyV4, TrackKeyV6, Tracked,
 };
+use pen_common::ring;
 use pen_common::tables::{Memory, Puzzle, Tables};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -33,6 +35,8 @@ static DIRECTORY: Array<Directory, 1, MMAPABLE> = Array::new();
 static BACKENDS: Array<Backend, { MAX_BACKENDS as usize }, MMAPABLE> = Array::new();
 #[btf_map(name = "slots")]
 static SLOT_TABLES: ArrayOfMaps<SlotTable, { MAX_SERVICES as usize }> = ArrayOfMaps::new();
+#[btf_map(name = "rings")]
+static RINGS: Array<Ring, { MAX_SERVICES as usize }, MMAPABLE> = Array::new();
 #[btf_map(name = "track_v4")]
 static TRACK_V4: LruHashMap<TrackKeyV4, Tracked, TRACKED> = LruHashMap::new();
 #[btf_map(name = "track_v6")]
@@ -113,6 +117,18 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn take_turn(&self, service: u16, half: u32) -> Option<u16> {
+        let ring = RINGS.get_ptr_mut(u32::from(service))?;
+        // SAFETY: a live value.
+        let taken = unsafe { addr_of_mut!((*ring).taken) };
+        // SAFETY: an aligned word of it, which is only ever touched atomically.
+        let turn = unsafe { fetch_increment(taken) };
+        // SAFETY: a live value; the controller writes a round only while no packet reads it.
+        let round = unsafe { &(*ring).halves[(half & 1) as usize] };
+        round.backends.get(ring::place(turn, round.length)?).copied()
+    }
+
+    #[inline(always)]
     fn recall_v4(&self, key: &TrackKeyV4) -> Option<KernelMemory> {
         TRACK_V4.get_ptr_mut(key).map(KernelMemory)
     }
@@ -155,6 +171,25 @@ impl Tables for KernelTables {
         let Puzzle::RetiredIndex { index, service } = puzzle;
         self.puzzle.set(PUZZLED | u64::from(service) << 16 | u64::from(index));
     }
+}
+
+/// Adds one to a word that other CPUs add to as well; returns what it was. (`core` has no such operation for BPF.)
+///
+/// # Safety
+/// The word must be live, aligned, and touched atomically only.
+#[inline(always)]
+unsafe fn fetch_increment(word: *mut u64) -> u64 {
+    let mut value = 1u64;
+    // SAFETY: the caller vouches for the word; BPF_ATOMIC with BPF_FETCH (Linux 5.12) touches nothing else.
+    unsafe {
+        asm!(
+            "{value} = atomic_fetch_add((u64 *)({word} + 0), {value})",
+            value = inout(reg) value,
+            word = in(reg) word,
+            options(nostack)
+        );
+    }
+    value
 }
 
 /// A value of a tracking table in its place; other CPUs may change it at any time.

@@ -49,7 +49,10 @@ fn report(context: &XdpContext, puzzle: Puzzle) {
         return;
     }
     let Puzzle::RetiredIndex { index, service } = puzzle;
-    warn!(context, "a slot of service {} names index {}, which is none of its backends", service, index);
+    warn!(
+        context,
+        "a slot or turn of service {} names index {}, which is none of its backends", service, index
+    );
 }
 
 #[panic_handler]

@@ -72,7 +72,8 @@ impl Both {
     }
 
     /// What the two sides remember and have counted, in the end.
-    fn assert_same_state(&self) {
+    fn assert_same_state(&mut self) {
+        assert_eq!(self.kernel.taken(), self.host.taken.borrow().clone());
         assert_eq!(self.kernel.tracked(), self.host.tracked.borrow().clone());
         for record in (0..COUNTERS).filter(|&record| record != 63) {
             let expected = self.counted.get(&record).copied().unwrap_or_default();
@@ -130,6 +131,37 @@ fn forget_some(both: &mut Both) {
         }
         both.kernel.remember(key, *value);
     }
+}
+
+/// Kernel and host count turns alike, and newcomers get what their turn says: nobody else counts.
+#[test]
+fn newcomers_take_turns_and_nobody_else_does() {
+    if !needs::met() {
+        return;
+    }
+    let mut both = Both::new(&Both::tables(), Both::tables());
+    let link = Ethernet { to: sample::OWN_MAC, from: sample::CLIENT_MAC, vlans: vec![] };
+    let segment = |client: u8, bits: u8| {
+        let mut segment = frames::tcp(40_000, sample::port::TURNS, b"");
+        segment[13] = bits;
+        let client = [192, 0, 2, client].into();
+        link.frame(kind::IPV4, &frames::ipv4(client, sample::VIP4, 6, &[], 0, &segment))
+    };
+    let service = sample::service_index(false, sample::port::TURNS);
+    let first = both.host.backends.iter().position(|backend| backend.service == service).unwrap() as u16;
+    let mut turns = Vec::new();
+    for client in 0..60 {
+        // A flow from before: goes to its slot's owner, and takes nobody's turn.
+        assert!(matches!(both.run(&segment(100 + client, 0x10)), Ok(Verdict::Forwarded { .. })));
+        let verdict = both.run(&segment(client, 0x02)).unwrap();
+        let Verdict::Forwarded { backend, .. } = verdict else { panic!("{verdict:?}") };
+        turns.push(backend - first);
+        assert_eq!(both.run(&segment(client, 0x02)).unwrap(), verdict, "the client is remembered");
+    }
+    assert_eq!(turns[..8], [0, 1, 2, 0, 0, 1, 2, 0]);
+    assert_eq!(turns.iter().filter(|turn| **turn == 0).count(), 30);
+    assert_eq!(both.kernel.taken(), BTreeMap::from([(service, 60)]));
+    both.assert_same_state();
 }
 
 #[test]

@@ -5,8 +5,8 @@ use aya::maps::{Map, MapInfo};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use pen_common::abi::{
-    Backend, COUNTERS, Counter, Directory, Instance, LOOP_FILTER_WORDS, MAX_BACKENDS, MAX_SERVICES, Slot,
-    TrackKeyV4, TrackKeyV6, Tracked,
+    Backend, COUNTERS, Counter, Directory, Instance, LOOP_FILTER_WORDS, MAX_BACKENDS, MAX_SERVICES, Ring,
+    Slot, TrackKeyV4, TrackKeyV6, Tracked,
 };
 use xtask::lab::needs;
 
@@ -54,6 +54,7 @@ fn every_map_has_the_size_that_the_abi_says() {
         ("directory", word, size_of::<Directory>(), 1),
         ("backends", word, size_of::<Backend>(), MAX_BACKENDS),
         ("slots", word, word, MAX_SERVICES),
+        ("rings", word, size_of::<Ring>(), MAX_SERVICES),
         ("track_v4", size_of::<TrackKeyV4>(), size_of::<Tracked>(), 262_144),
         ("track_v6", size_of::<TrackKeyV6>(), size_of::<Tracked>(), 262_144),
         ("loop_filter", word, LOOP_FILTER_WORDS * 8, 1),

@@ -80,7 +80,7 @@ impl Random {
     }
 
     fn ethernet(&mut self) -> Ethernet {
-        let backend = sample::backend_mac(self.below(30) as u16, self.below(3) as u16);
+        let backend = sample::backend_mac(self.below(34) as u16, self.below(3) as u16);
         let from = if self.once_in(8) { backend } else { CLIENT_MAC };
         let to = if self.once_in(20) {
             self.pick(&[OTHER_MAC, [0xff; 6]])
@@ -112,6 +112,10 @@ impl Random {
             2..=4 => (UDP, frames::udp(from, to, &data)),
             _ => (TCP, frames::tcp(from, to, &data)),
         };
+        if protocol == TCP && payload.len() > 13 && self.once_in(3) {
+            // Control bits of a flow that goes on, or ends.
+            payload[13] = self.pick(&[0x10, 0x12, 0x18, 0x04, 0x11, 0xc2]);
+        }
         if self.once_in(12) && payload.len() > 13 {
             payload[self.pick(&[4, 5, 12])] = self.next() as u8;
         }

@@ -4,11 +4,11 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::HostTables;
 use crate::abi::{
-    Backend, Interface, NO_BACKEND, ServiceEntry, Slot, backend_flags, entry_kind, interface_flags,
-    service_flags, vip_flags,
+    Backend, Interface, NO_BACKEND, RING_TURNS, ServiceEntry, Slot, backend_flags, entry_kind,
+    interface_flags, service_flags, vip_flags,
 };
-use crate::mac;
 use crate::service::{BuildError, TCP, UDP};
+use crate::{mac, ring};
 
 /// The interface that frames come in by (`lo` of a namespace, when the kernel runs the test).
 pub const INGRESS: u32 = 1;
@@ -65,6 +65,10 @@ pub mod port {
     pub const RETIRED: u16 = 89;
     /// TCP, backends draining only: they keep the clients they have.
     pub const DRAINING: u16 = 90;
+    /// TCP, round-robin, affinity `client`; the first backend has twice the turns.
+    pub const TURNS: u16 = 91;
+    /// UDP, round-robin, affinity `flow`; the first backend has twice the turns.
+    pub const FLOW_TURNS: u16 = 92;
     /// UDP, every other port, affinity `client`, tracking `full`.
     pub const EVERY: u16 = 0;
 }
@@ -73,8 +77,8 @@ pub mod port {
 pub const TIMEOUT: u32 = 60;
 
 /// Every service: its port, protocol and flags.
-const SERVICES: [(u16, u8, u16); 15] = {
-    use service_flags::{AFFINITY_FLOW, PASS_WHEN_EMPTY, TRACK_FULL, TRACK_TRANSITIONS};
+const SERVICES: [(u16, u8, u16); 17] = {
+    use service_flags::{AFFINITY_FLOW, PASS_WHEN_EMPTY, ROUND_ROBIN, TRACK_FULL, TRACK_TRANSITIONS};
     [
         (port::WEB, TCP, TRACK_FULL),
         (port::DNS, UDP, TRACK_FULL | AFFINITY_FLOW),
@@ -90,6 +94,8 @@ const SERVICES: [(u16, u8, u16); 15] = {
         (port::PREVIOUS, TCP, TRACK_FULL),
         (port::RETIRED, TCP, TRACK_FULL),
         (port::DRAINING, TCP, TRACK_FULL),
+        (port::TURNS, TCP, TRACK_FULL | ROUND_ROBIN),
+        (port::FLOW_TURNS, UDP, TRACK_FULL | ROUND_ROBIN | AFFINITY_FLOW),
         (port::EVERY, UDP, TRACK_FULL),
     ]
 };
@@ -194,6 +200,12 @@ fn add_backends(tables: &mut HostTables, service: u16, port: u16) {
     let empty = matches!(port, port::EMPTY_DROP | port::EMPTY_PASS);
     let half = u32::from(service % 2);
     tables.share_slots(service, half, if empty { &[] } else { &owners });
+    if matches!(port, port::TURNS | port::FLOW_TURNS) {
+        let (mut round, mut credits) = ([0; RING_TURNS], [0; BACKENDS as usize]);
+        let length = ring::build(&[2, 1, 1], &mut round, &mut credits);
+        let turns = round[..length].iter().map(|turn| owners[usize::from(*turn)]);
+        tables.rounds.insert((service, half), turns.collect());
+    }
     for slot in tables.slots.get_mut(&(service, half)).into_iter().flatten() {
         *slot = Slot { previous, ..*slot };
     }

@@ -3,6 +3,7 @@
 mod answers;
 mod fragments;
 mod memory;
+mod turns;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 

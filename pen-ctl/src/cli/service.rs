@@ -19,6 +19,7 @@ pub enum ServiceCommand {
 Examples:
   pen-ctl service add web 10.0.0.100:80/tcp
   pen-ctl service add dns [2001:db8::53]:53/udp --affinity flow --tracking off
+  pen-ctl service add mail 10.0.0.102:25/tcp --scheduler round-robin
   pen-ctl service add all 10.0.0.101:*/tcp --health tcp,port=22,interval=2s,rise=2,fall=3")]
     Add(AddArgs),
     /// Change settings of a service; what is not named stays
@@ -80,7 +81,8 @@ struct Flags {
     /// without memory [default: client]
     #[arg(long, value_name = "WHAT")]
     affinity: Option<String>,
-    /// Who gets a newcomer: `maglev` [default: maglev]
+    /// Who gets a newcomer: `maglev` the backend that its hash names, `round-robin` the next one, by weight
+    /// [default: maglev]
     #[arg(long, value_name = "HOW")]
     scheduler: Option<String>,
     /// Memory of which backend was given: `full` every client, `transitions` only while slots change owner, `off`

@@ -59,7 +59,7 @@ mod tests {
         let refused = |key: &str, value: &str| {
             Keys::default().set(key, Some(value)).read::<ServiceSpec>("service web").unwrap_err().to_string()
         };
-        assert!(refused("scheduler", "round-robin").contains("not supported yet"));
+        assert!(refused("scheduler", "least-connections").contains("not supported yet"));
         let error = refused("affinity", "bogus");
         assert!(error.starts_with("service web: affinity: ") && error.contains("bogus"), "{error}");
     }

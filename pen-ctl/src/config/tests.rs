@@ -101,7 +101,7 @@ fn what_is_not_built_yet_is_refused_as_such() {
     says("flood_inserts_per_cpu = 1", "1:1", "not supported yet");
     says("http = \"127.0.0.1:9080\"", "1:1", "not supported yet");
     says(&format!("{service}rate_limit = 5"), "4:1", "not supported yet");
-    says(&format!("{service}scheduler = \"round-robin\""), "4:13", "not supported yet");
+    says(&format!("{service}scheduler = \"least-connections\""), "4:13", "not supported yet");
     says(&format!("{service}health = {{ kind = \"http\", path = \"/\" }}"), "4:19", "not supported yet");
     says(&format!("{service}health = \"https\""), "4:10", "not supported yet");
     says(

@@ -41,6 +41,7 @@ mod open;
 mod pins;
 mod privilege;
 mod restore;
+mod rings;
 mod services;
 mod sys;
 

@@ -14,7 +14,7 @@ use crate::dataplane::Scheduler;
 /// Kinds of checks that the design names and that are not built yet.
 const KINDS_NOT_YET: [&str; 7] = ["http", "https", "tls", "udp", "dns", "smtp", "exec"];
 /// Schedulers that the design names and that are not built yet.
-const SCHEDULERS_NOT_YET: [&str; 2] = ["round-robin", "least-connections"];
+const SCHEDULERS_NOT_YET: [&str; 1] = ["least-connections"];
 
 /// The table form.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -135,10 +135,11 @@ impl FromStr for Scheduler {
     fn from_str(text: &str) -> Result<Self, TextError> {
         match text {
             "maglev" => Ok(Self::Maglev),
+            "round-robin" => Ok(Self::RoundRobin),
             _ if SCHEDULERS_NOT_YET.contains(&text) => {
-                Err(TextError(format!("scheduler `{text}` is not supported yet; use maglev")))
+                Err(TextError(format!("scheduler `{text}` is not supported yet; use maglev or round-robin")))
             }
-            _ => Err(TextError(format!("unknown scheduler `{text}`; use maglev"))),
+            _ => Err(TextError(format!("unknown scheduler `{text}`; use maglev or round-robin"))),
         }
     }
 }
@@ -147,13 +148,14 @@ impl fmt::Display for Scheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Maglev => "maglev",
+            Self::RoundRobin => "round-robin",
         })
     }
 }
 
 impl<'de> Deserialize<'de> for Scheduler {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text::parsed(deserializer, "\"maglev\"", str::parse)
+        text::parsed(deserializer, "\"maglev\" or \"round-robin\"", str::parse)
     }
 }
 
@@ -188,7 +190,7 @@ mod tests {
     fn what_is_not_built_yet_is_told_apart_from_the_unknown() {
         assert!("http".parse::<Health>().unwrap_err().0.contains("not supported yet"));
         assert!("ping-pong".parse::<Health>().unwrap_err().0.contains("unknown"));
-        assert!("round-robin".parse::<Scheduler>().unwrap_err().0.contains("not supported yet"));
+        assert!("least-connections".parse::<Scheduler>().unwrap_err().0.contains("not supported yet"));
         assert!("random".parse::<Scheduler>().unwrap_err().0.contains("unknown"));
         assert!("none,rise=3".parse::<Health>().is_err());
         assert!("tcp,port=70000".parse::<Health>().is_err());

@@ -94,7 +94,7 @@ impl ServiceSpec {
     }
 
     /// Changes what is said; backends are left alone. Affinity `none` implies tracking `off`, and leaving it
-    /// brings tracking back to its default unless it is named too.
+    /// brings tracking back to its default unless it is named too; scheduler `round-robin` implies tracking `full`.
     pub fn change(&self, service: &mut Service) {
         let was = service.affinity;
         set(&mut service.name, &self.name);
@@ -107,6 +107,8 @@ impl ServiceSpec {
         set(&mut service.tracking, &self.tracking);
         if service.affinity == Affinity::None && self.tracking.is_none() {
             service.tracking = Tracking::Off;
+        } else if self.scheduler == Some(Scheduler::RoundRobin) && self.tracking.is_none() {
+            service.tracking = Tracking::Full;
         }
         set(&mut service.tracking_timeout, &self.tracking_timeout);
         set(&mut service.transition, &self.transition);

@@ -8,7 +8,7 @@ use pen_common::abi;
 
 use super::desired::{Backend, Desired, Health, InterfaceSpec, Service, TcpHealth};
 use crate::api::{ApiError, ErrorCode};
-use crate::dataplane::{Affinity, Mac, Tracking};
+use crate::dataplane::{Affinity, Mac, Scheduler, Tracking};
 
 /// Bytes of an interface name at most: `IFNAMSIZ` − 1.
 pub const INTERFACE_NAME_MAX: usize = 15;
@@ -71,6 +71,7 @@ pub fn service(service: &Service) -> Result<(), ApiError> {
             "leave tracking out, or use affinity `flow`",
         ));
     }
+    round_robin(service).map_err(|(what, hint)| wrong(what, hint))?;
     for (key, value, limit) in [
         ("tracking_timeout", service.tracking_timeout, TRACKING_TIMEOUT_MAX),
         ("transition", service.transition, TRANSITION_MAX),
@@ -89,6 +90,27 @@ pub fn service(service: &Service) -> Result<(), ApiError> {
     }
     health(service, &service.effective_health()).map_err(|why| wrong(why.0, why.1))?;
     backends(service)
+}
+
+/// Checks what goes with round-robin: turns without memory would tear every connection apart.
+fn round_robin(service: &Service) -> Result<(), (String, &'static str)> {
+    if service.scheduler != Scheduler::RoundRobin {
+        return Ok(());
+    }
+    if service.affinity == Affinity::None {
+        let what = "scheduler `round-robin` must remember who got which backend, and affinity `none` remembers nobody";
+        return Err((what.into(), "use affinity `client` or `flow`, or scheduler `maglev`"));
+    }
+    if service.tracking != Tracking::Full {
+        let what =
+            "scheduler `round-robin` must remember who got which backend: it goes with tracking `full` only";
+        return Err((what.into(), "leave tracking out, or use scheduler `maglev`"));
+    }
+    if service.backends.len() > abi::RING_TURNS {
+        let what = format!("{} backends are too many for scheduler `round-robin`", service.backends.len());
+        return Err((what, "4096 can take turns; use scheduler `maglev`"));
+    }
+    Ok(())
 }
 
 /// Checks a service's name, which people type and which ends up in URLs and metrics.

@@ -3,7 +3,7 @@
 
 use pen_ctl::dataplane::fake::FakePlane;
 use pen_ctl::dataplane::{
-    Affinity, DataPlane, HealthStatus, Observed, OnEmpty, Operation, ServiceSettings, Tracking,
+    Affinity, DataPlane, HealthStatus, Observed, OnEmpty, Operation, Scheduler, ServiceSettings, Tracking,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -18,12 +18,19 @@ const LENGTH: usize = 30;
 fn some_settings() -> impl Strategy<Value = ServiceSettings> {
     let affinity = prop_oneof![Just(Affinity::Client), Just(Affinity::Flow), Just(Affinity::None)];
     let on_empty = prop_oneof![Just(OnEmpty::Drop), Just(OnEmpty::Pass)];
-    (affinity, on_empty, 0u64..3).prop_map(|(affinity, on_empty, timeout)| ServiceSettings {
-        affinity,
-        on_empty,
-        tracking: if affinity == Affinity::None { Tracking::Off } else { Tracking::Full },
-        tracking_timeout: std::time::Duration::from_millis(700 * timeout),
-        ..settings()
+    (affinity, any::<bool>(), on_empty, 0u64..3).prop_map(|(affinity, turns, on_empty, timeout)| {
+        ServiceSettings {
+            affinity,
+            scheduler: if turns && affinity != Affinity::None {
+                Scheduler::RoundRobin
+            } else {
+                Scheduler::Maglev
+            },
+            on_empty,
+            tracking: if affinity == Affinity::None { Tracking::Off } else { Tracking::Full },
+            tracking_timeout: std::time::Duration::from_millis(700 * timeout),
+            ..settings()
+        }
     })
 }
 

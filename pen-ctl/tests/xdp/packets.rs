@@ -57,7 +57,7 @@ impl Wire {
 }
 
 /// A backend behind this interface.
-fn behind(interface: &InterfaceTarget, number: u8) -> BackendTarget {
+pub(crate) fn behind(interface: &InterfaceTarget, number: u8) -> BackendTarget {
     let mut target = serving(number);
     target.path =
         target.path.map(|path| pen_ctl::dataplane::BackendPath { ifindex: interface.ifindex, ..path });

@@ -1,7 +1,8 @@
 //! The kernel's side: the program and its maps, filled from the host's tables.
 #![allow(unsafe_code, reason = "map values are plain structs, seen as bytes")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::mem::offset_of;
 use std::path::PathBuf;
 
 use aya::maps::xdp::DevMapHash;
@@ -9,7 +10,8 @@ use aya::maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, MapData, PerCpuArray,
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use pen_common::abi::{
-    Backend, Counter, Directory, LOOP_FILTER_WORDS, SLOTS, SLOTS_BOTH_HALVES, TrackKeyV4, TrackKeyV6, Tracked,
+    Backend, Counter, Directory, LOOP_FILTER_WORDS, MAX_SERVICES, Ring, Round, SLOTS, SLOTS_BOTH_HALVES,
+    TrackKeyV4, TrackKeyV6, Tracked,
 };
 use pen_common::host::sample::OTHER;
 use pen_common::host::{HostKey, HostTables};
@@ -21,6 +23,7 @@ const OBJECT: &[u8] = aya::include_bytes_aligned!("../../../pen-ebpf/prebuilt/pe
 /// `BPF_F_MMAPABLE`: inner maps must be like the one the program was verified with.
 const MMAPABLE: u32 = 1 << 10;
 
+const RING: usize = size_of::<Ring>();
 type Word<const N: usize> = [u8; N];
 
 /// The loaded program and its maps.
@@ -77,6 +80,7 @@ impl Kernel {
             macs.insert(key, 1, 0).unwrap();
         }
         self.install_slots(tables);
+        self.install_rounds(tables);
         // A way out that exists; a test run does not use it.
         let mut egress: DevMapHash<_> = self.ebpf.map_mut("egress").unwrap().try_into().unwrap();
         egress.insert(OTHER, 1, None, 0).unwrap();
@@ -95,6 +99,28 @@ impl Kernel {
             }
             outer.set(u32::from(service), &inner, 0).unwrap();
         }
+    }
+
+    fn install_rounds(&mut self, tables: &HostTables) {
+        let mut rings = self.array::<[u8; RING]>("rings");
+        for (&(service, half), turns) in &tables.rounds {
+            let mut words = words_of_ring(&rings.get(&u32::from(service), 0).unwrap());
+            let start = (offset_of!(Ring, halves) + half as usize * size_of::<Round>()) / 2;
+            words[start] = turns.len() as u16;
+            words[start + 4..start + 4 + turns.len()].copy_from_slice(turns);
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            rings.set(u32::from(service), <[u8; RING]>::try_from(bytes).unwrap(), 0).unwrap();
+        }
+    }
+
+    /// Turns taken so far, of services where any were.
+    pub(crate) fn taken(&mut self) -> BTreeMap<u16, u64> {
+        let rings = self.array::<[u8; RING]>("rings");
+        let taken = |service: u16| {
+            let ring = rings.get(&u32::from(service), 0).unwrap();
+            (service, u64::from_ne_bytes(*ring.first_chunk().unwrap()))
+        };
+        (0..MAX_SERVICES as u16).map(taken).filter(|(_, taken)| *taken > 0).collect()
     }
 
     fn array<T: aya::Pod>(&mut self, name: &str) -> Array<&mut MapData, T> {
@@ -162,6 +188,10 @@ impl Kernel {
             }
         }
     }
+}
+
+fn words_of_ring(bytes: &[u8; RING]) -> Vec<u16> {
+    bytes.as_chunks().0.iter().map(|pair| u16::from_ne_bytes(*pair)).collect()
 }
 
 fn tracked_of([backend, generation, low, high]: [u16; 4]) -> Tracked {

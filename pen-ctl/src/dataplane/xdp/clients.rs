@@ -62,8 +62,8 @@ impl Clients for XdpClients {
         let failed = |error: io::Error| failure(format!("look at the slots of {service}"), error);
         let mut snapshot = self.snapshot().map_err(failed)?;
         let found = snapshot.services.values().find(|(key, _)| key == service).copied();
-        let Some((_, entry)) = found.filter(|(_, entry)| entry.flags & service_flags::AFFINITY_FLOW == 0)
-        else {
+        const NOT_BY_CLIENT: u16 = service_flags::AFFINITY_FLOW | service_flags::ROUND_ROBIN;
+        let Some((_, entry)) = found.filter(|(_, entry)| entry.flags & NOT_BY_CLIENT == 0) else {
             return Ok(None);
         };
         let slots = sys::open_pin(&self.pins.slots(entry.service)).map_err(failed)?;
@@ -280,6 +280,11 @@ impl Tables for Snapshot {
 
     fn slot(&self, _: u16, half: u32, slot: u32) -> Option<Slot> {
         self.slots.as_ref()?.read(((half & 1) * SLOTS + slot) as usize)
+    }
+
+    /// To look takes no turn.
+    fn take_turn(&self, _: u16, _: u32) -> Option<u16> {
+        None
     }
 
     fn recall_v4(&self, _: &TrackKeyV4) -> Option<Nothing> {

@@ -96,7 +96,7 @@ pub(super) fn settings_of(entry: &ServiceEntry) -> ServiceSettings {
     };
     ServiceSettings {
         affinity,
-        scheduler: Scheduler::Maglev,
+        scheduler: if has(service_flags::ROUND_ROBIN) { Scheduler::RoundRobin } else { Scheduler::Maglev },
         tracking,
         tracking_timeout: Duration::from_secs(entry.tracking_timeout.into()),
         transition: Duration::from_secs(entry.transition.into()),
@@ -188,7 +188,11 @@ fn flags_of(settings: &ServiceSettings) -> u16 {
         OnEmpty::Drop => 0,
         OnEmpty::Pass => service_flags::PASS_WHEN_EMPTY,
     };
-    affinity | tracking | empty
+    let scheduler = match settings.scheduler {
+        Scheduler::Maglev => 0,
+        Scheduler::RoundRobin => service_flags::ROUND_ROBIN,
+    };
+    affinity | tracking | empty | scheduler
 }
 
 /// Whole seconds, rounded up: only zero itself becomes 0, which has a meaning of its own.
@@ -218,10 +222,11 @@ mod tests {
     fn settings() -> impl Strategy<Value = ServiceSettings> {
         let affinity = prop_oneof![Just(Affinity::Client), Just(Affinity::Flow)];
         let tracking = prop_oneof![Just(Tracking::Full), Just(Tracking::Transitions)];
-        (affinity, tracking, 0u64..1000, 0u64..1000, any::<bool>()).prop_map(
-            |(affinity, tracking, timeout, transition, pass)| ServiceSettings {
+        let scheduler = prop_oneof![Just(Scheduler::Maglev), Just(Scheduler::RoundRobin)];
+        (affinity, scheduler, tracking, 0u64..1000, 0u64..1000, any::<bool>()).prop_map(
+            |(affinity, scheduler, tracking, timeout, transition, pass)| ServiceSettings {
                 affinity,
-                scheduler: Scheduler::Maglev,
+                scheduler,
                 tracking,
                 tracking_timeout: Duration::from_secs(timeout),
                 transition: Duration::from_secs(transition),

@@ -25,6 +25,10 @@ unsafe impl Plain for abi::Backend {}
 // SAFETY: as above.
 unsafe impl Plain for abi::Slot {}
 // SAFETY: as above.
+unsafe impl Plain for abi::Ring {}
+// SAFETY: as above.
+unsafe impl Plain for abi::Round {}
+// SAFETY: as above.
 unsafe impl Plain for abi::Instance {}
 // SAFETY: an integer of 8 bytes.
 unsafe impl Plain for u64 {}
@@ -142,5 +146,6 @@ const _: () = {
     assert!(size_of::<abi::Directory>().is_multiple_of(8));
     assert!(size_of::<abi::Backend>().is_multiple_of(8));
     assert!(size_of::<abi::Slot>() == 8);
+    assert!(size_of::<abi::Ring>().is_multiple_of(8) && size_of::<abi::Round>().is_multiple_of(8));
     assert!(offset_of!(abi::Directory, active) == 0);
 };

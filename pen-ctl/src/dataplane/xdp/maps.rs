@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aya::maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
 use pen_common::abi::{
     self, Backend, Counter, Directory, DirectoryHalf, Instance, LOOP_FILTER_WORDS, MAX_BACKENDS,
-    MAX_INTERFACES, MAX_SERVICES, SLOTS_BOTH_HALVES, Slot, TrackKeyV4, TrackKeyV6, Tracked,
+    MAX_INTERFACES, MAX_SERVICES, Ring, SLOTS_BOTH_HALVES, Slot, TrackKeyV4, TrackKeyV6, Tracked,
 };
 
 use super::error::OpenError;
@@ -43,6 +43,7 @@ pub(super) const SHAPES: &[Shape] = &[
     shape("track_v4", MapType::LruHash, size_of::<TrackKeyV4>(), size_of::<Tracked>(), None, 0),
     shape("track_v6", MapType::LruHash, size_of::<TrackKeyV6>(), size_of::<Tracked>(), None, 0),
     shape("slots", MapType::ArrayOfMaps, 4, 4, Some(MAX_SERVICES), 0),
+    shape("rings", MapType::Array, 4, size_of::<Ring>(), Some(MAX_SERVICES), MMAPABLE),
     shape("loop_filter", MapType::Array, 4, 8 * LOOP_FILTER_WORDS, Some(1), MMAPABLE),
     shape("backend_macs", MapType::Hash, 8, 4, Some(MAX_BACKENDS), 0),
     shape("egress", MapType::DevMapHash, 4, 8, Some(MAX_INTERFACES as u32), 0),
@@ -73,6 +74,7 @@ pub(super) struct Maps {
     pub(super) backend_macs: HashMap<MapData, u64, u32>,
     pub(super) egress: DevMapHash<MapData>,
     pub(super) slots: MapData,
+    pub(super) rings: Mapped<Ring>,
     pub(super) track_v4: MapData,
     pub(super) track_v6: MapData,
 }
@@ -89,6 +91,7 @@ impl Maps {
             backend_macs: typed(pins, "backend_macs")?,
             egress: typed(pins, "egress")?,
             slots: data(pins, "slots")?,
+            rings: map_array(pins, "rings", MAX_SERVICES as usize)?,
             track_v4: data(pins, "track_v4")?,
             track_v6: data(pins, "track_v6")?,
         })

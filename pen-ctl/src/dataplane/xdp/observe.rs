@@ -55,10 +55,11 @@ impl XdpPlane {
             .filter(|(index, backend)| ours && self.holds(*index, backend))
             .map(|(_, backend)| (backend.address.to_ip(), backends::target_of(backend)))
             .collect();
+        let round = self.maps.round_checksum(entry.service, entry.table_half);
         ObservedService {
             settings: self.observed_settings(key, entry),
             backends,
-            members: table.and_then(|table| table.members(entry.table_half)).cloned(),
+            members: table.and_then(|table| table.members(entry.table_half, round)).cloned(),
             has_table: table.is_some_and(|table| table.names_anyone(entry.table_half)),
         }
     }

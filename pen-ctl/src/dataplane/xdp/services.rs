@@ -31,6 +31,8 @@ struct Written {
     members: Vec<Member>,
     half: u32,
     checksum: u64,
+    /// Checksum of the round beside it.
+    round: u64,
 }
 
 impl XdpPlane {
@@ -75,7 +77,7 @@ impl XdpPlane {
         self.remove_tables(entry.service).map_err(|error| failure(what(), error))
     }
 
-    /// Shares the slots of a service: written into the idle half, then flipped by one store.
+    /// Shares the slots and turns of a service: written into the idle half, then flipped by one store.
     pub(super) fn set_table(&mut self, key: &ServiceKey, members: &[Member]) -> Result<(), DataPlaneError> {
         let what = || format!("share the slots of {key}");
         let Some(entry) = self.services.get(key).copied() else {
@@ -96,7 +98,8 @@ impl XdpPlane {
             return Err(failure(what(), "its slot tables are missing"));
         };
         let checksum = slots.write(half, &table);
-        slots.written = Some(Written { members: members.to_vec(), half, checksum });
+        let round = self.maps.write_round(entry.service, half, members, &owners);
+        slots.written = Some(Written { members: members.to_vec(), half, checksum, round });
         self.flip_table(key, half).map_err(|error| failure(what(), error))
     }
 
@@ -158,7 +161,9 @@ impl XdpPlane {
             sys::set_element(self.maps.slots.fd().as_fd(), u32::from(id), table.fd.as_raw_fd() as u32)
                 .map_err(|error| format!("hand the slot tables to the kernel: {error}"))?;
             // Made empty, it is shared by nobody.
-            table.written = Some(Written { members: Vec::new(), half: 0, checksum: table.checksum(0) });
+            self.maps.clear_rounds(id);
+            let (checksum, round) = (table.checksum(0), self.maps.round_checksum(id, 0));
+            table.written = Some(Written { members: Vec::new(), half: 0, checksum, round });
         }
         Ok(table)
     }
@@ -206,10 +211,11 @@ impl XdpPlane {
 }
 
 impl Table {
-    /// Who shares the table in use; `None` if that is not what we wrote.
-    pub(super) fn members(&self, half: u32) -> Option<&Vec<Member>> {
+    /// Who shares the table in use, beside which there is a round of this checksum; `None` if that is not what we wrote.
+    pub(super) fn members(&self, half: u32, round: u64) -> Option<&Vec<Member>> {
         let written = self.written.as_ref()?;
-        (written.half == half && written.checksum == self.checksum(half)).then_some(&written.members)
+        let ours = written.half == half && written.round == round && written.checksum == self.checksum(half);
+        ours.then_some(&written.members)
     }
 
     /// The descriptor of its map.

@@ -140,3 +140,23 @@ fn interface_names_obey_the_kernels_rules() {
         assert!(refused(&state).contains("interface name"));
     }
 }
+
+#[test]
+fn round_robin_remembers_everyone_or_is_refused() {
+    let turns = ServiceSpec { scheduler: Some(Scheduler::RoundRobin), ..web() };
+    desired(&with(std::slice::from_ref(&turns))).unwrap();
+    service_refused(ServiceSpec { affinity: Some(Affinity::None), ..turns.clone() }, "affinity `none`");
+    for tracking in [Tracking::Off, Tracking::Transitions] {
+        service_refused(ServiceSpec { tracking: Some(tracking), ..turns.clone() }, "tracking `full`");
+    }
+    let many = (0..=abi::RING_TURNS as u32).map(|n| BackendSpec {
+        address: Some(std::net::Ipv4Addr::from(0x0a01_0000 + n).into()),
+        ..BackendSpec::default()
+    });
+    service_refused(ServiceSpec { backends: many.collect(), ..turns.clone() }, "4097 backends are too many");
+
+    // It implies tracking `full`, also for a service that had another.
+    let mut service = ServiceSpec { tracking: Some(Tracking::Off), ..web() }.complete().unwrap();
+    turns.change(&mut service);
+    assert_eq!(service.tracking, Tracking::Full);
+}
