@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 
 pub mod backend;
 pub mod backend_setup;
+pub mod client;
 pub mod completions;
+mod drain;
 pub mod error;
 pub mod events;
 pub mod interface;
@@ -117,6 +119,13 @@ pub enum Command {
                       pen-ctl backend list web"
     )]
     Backend(backend::BackendCommand),
+    /// Look at the clients that are remembered, and forget them
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  pen-ctl client list web\n  pen-ctl client show 192.0.2.7\n  \
+                      pen-ctl client forget 192.0.2.7"
+    )]
+    Client(client::ClientCommand),
     /// Show interfaces, services, backends, their health, and what became of packets
     Status(look::StatusArgs),
     /// Show what happened, and follow what happens
@@ -211,6 +220,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Stop(args) => interface::stop(&global, &args),
         Command::Service(command) => service::execute(&global, command),
         Command::Backend(command) => backend::execute(&global, command),
+        Command::Client(command) => client::execute(&global, command),
         Command::Status(_) => look::status(&global),
         Command::Events(args) => events::execute(&global, &args),
         Command::BackendSetup(args) => backend_setup::backend_setup(&global, &args),
@@ -230,7 +240,6 @@ fn as_it_stays(option: clap::Arg) -> clap::Arg {
 }
 
 /// Runs what waits for the kernel or the network to its end.
-#[cfg(target_os = "linux")]
 fn wait_for<T, E: Into<CliError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::failed(format!("start: {error}")))?;

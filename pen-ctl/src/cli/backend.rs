@@ -6,7 +6,7 @@ use hyper::Method;
 use super::error::CliError;
 use super::render::status::{self, View};
 use super::values::{Keys, body};
-use super::{Global, as_it_stays, done, show};
+use super::{Global, as_it_stays, done, drain, show};
 use crate::api::ApiError;
 use crate::api::document::{BackendDocument, BackendList};
 use crate::client::{Answer, segment};
@@ -30,8 +30,12 @@ Examples:
         mut_args = as_it_stays)]
     Set(AddArgs),
     /// Remove a backend from a service
-    #[command(after_help = "Example:\n  pen-ctl backend remove web 10.0.0.11")]
-    Remove(WhichArgs),
+    #[command(after_help = "\
+Examples:
+  pen-ctl backend remove web 10.0.0.11
+  pen-ctl backend remove web 10.0.0.11 --drain 10m
+  pen-ctl backend remove web 10.0.0.11 --drain 1h --no-wait")]
+    Remove(RemoveArgs),
     /// List the backends of a service, or of all
     #[command(after_help = "Examples:\n  pen-ctl backend list\n  pen-ctl backend list web --json")]
     List(ListArgs),
@@ -54,6 +58,20 @@ pub struct WhichArgs {
     /// The server's own address (not the VIP), without a port
     #[arg(value_name = "ADDR")]
     address: String,
+}
+
+/// A backend, and how it leaves.
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    /// Let it keep the clients it has, and remove it when nobody is left on it, or after this time; shows how far
+    /// that is. Ctrl-C leaves it draining; `backend set … --state up` takes it back
+    #[arg(long, value_name = "TIME")]
+    drain: Option<String>,
+    /// Do not wait until it is gone
+    #[arg(long, requires = "drain")]
+    no_wait: bool,
 }
 
 /// Whose backends.
@@ -116,7 +134,12 @@ pub fn execute(global: &Global, command: BackendCommand) -> Result<(), CliError>
             let answer = client.call(Method::PATCH, &path(&service, &address)?, Some(body(&spec)?))?;
             told(global, &answer, &format!("backend {address} of {service} changed"))
         }
-        BackendCommand::Remove(WhichArgs { service, address }) => {
+        BackendCommand::Remove(RemoveArgs { which, drain: Some(time), no_wait }) => {
+            let WhichArgs { service, address } = &which;
+            let path = path(service, address)?;
+            drain::remove(global, &drain::Leaving { service, address, path: &path }, &time, !no_wait)
+        }
+        BackendCommand::Remove(RemoveArgs { which: WhichArgs { service, address }, .. }) => {
             let answer = client.call(Method::DELETE, &path(&service, &address)?, None)?;
             done(global, &answer, &format!("backend {address} removed from {service}"))
         }

@@ -7,6 +7,8 @@ use crate::client::ClientError;
 
 /// Wrong usage.
 const USAGE: u8 = 2;
+/// Ended by SIGINT, as shells say it: 128 and the signal's number.
+const INTERRUPTED: u8 = 130;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,9 @@ pub enum CliError {
     /// What was typed makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// Ctrl-C: what goes on, and how to take it back.
+    #[error("interrupted; {0}")]
+    Interrupted(String),
 }
 
 impl CliError {
@@ -39,6 +44,7 @@ impl CliError {
         }
         ExitCode::from(match self {
             CliError::Usage(_) => USAGE,
+            CliError::Interrupted(_) => INTERRUPTED,
             _ => document.error.code.exit_status(),
         })
     }
@@ -47,6 +53,7 @@ impl CliError {
         let error = match self {
             CliError::Client(error) => error.as_api_error(),
             CliError::Refused(error) => error.clone(),
+            CliError::Interrupted(message) => ApiError::new(ErrorCode::Refused, message.clone(), ""),
             CliError::Usage(message) => ApiError::invalid(message.clone(), ""),
         };
         ErrorDocument { error }

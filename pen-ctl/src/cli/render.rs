@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
+pub mod clients;
 pub mod status;
 pub mod table;
 

@@ -1,5 +1,6 @@
 //! The API as it is spoken over a real Unix socket, to a controller that writes down what it is asked.
 
+mod clients;
 mod conditions;
 mod events;
 

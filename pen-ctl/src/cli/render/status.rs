@@ -26,7 +26,7 @@ impl View {
         View { now: SystemTime::now(), style: Style::for_stdout() }
     }
 
-    fn heading(self, text: &str) -> String {
+    pub(super) fn heading(self, text: &str) -> String {
         format!("\n{}\n", self.style.paint(Tone::Strong, text))
     }
 }
@@ -199,7 +199,10 @@ fn backend_cells(backend: &BackendDocument, view: View) -> Vec<Cell> {
         None => Cell::new("yes").tone(Tone::Good),
         Some(reason) => {
             let tone = if backend.state == AdminState::Up { Tone::Bad } else { Tone::Attention };
-            Cell::new(format!("no: {reason}")).tone(tone)
+            let leaves = backend.drain.as_ref().map_or_else(String::new, |drain| {
+                format!("; removed within {}: {}", span(drain.seconds_left), drain.detail)
+            });
+            Cell::new(format!("no: {reason}{leaves}")).tone(tone)
         }
     };
     vec![

@@ -40,6 +40,9 @@ fn document() -> StatusDocument {
                      "mac": "02:00:00:00:00:12", "packets": 567, "bytes": 5432},
                     {"service": "web", "address": "10.0.0.13", "weight": 1, "priority": 0, "state": "drain",
                      "health": {"status": "unknown", "detail": ""}, "serving": false,
+                     "drain": {"remove_at": "2027-01-15T08:10:00Z", "seconds_left": 250, "clients_left": 12,
+                               "clients_seen_last_minute": 3,
+                               "detail": "12 clients left, 3 of them seen in the last minute"},
                      "reason": "draining", "since": "", "mac": null, "packets": 0, "bytes": 0}
                 ]
             },
@@ -76,7 +79,7 @@ Services
     BACKEND    STATE  HEALTH      FOR  WEIGHT  MAC                  PACKETS     BYTES  SERVING
     10.0.0.11  up     up        3h 3m       1  02:00:00:00:00:11  1 234 000  94.2 MiB  yes
     10.0.0.12  up     down     1m 15s       2  02:00:00:00:00:12        567   5.3 KiB  no: connection refused
-    10.0.0.13  drain  unknown               1  -                          0       0 B  no: draining
+    10.0.0.13  drain  unknown               1  -                          0       0 B  no: draining; removed within 4m 10s: 12 clients left, 3 of them seen in the last minute
 
   dns  [2001:db8::53]:*/udp  0 of 0 serving, 0 packets, 0 B
     no backends: pen-ctl backend add dns ADDR
@@ -146,6 +149,6 @@ fn what_is_wrong_is_red_on_a_terminal() {
     let coloured = View { style: Style { colour: true }, ..view() };
     let text = status(&document(), coloured);
     assert!(text.contains("\x1b[31mno: connection refused\x1b[0m"), "{text}");
-    assert!(text.contains("\x1b[33mno: draining\x1b[0m"), "{text}");
+    assert!(text.contains("\x1b[33mno: draining; removed within 4m 10s"), "{text}");
     assert!(text.contains("\x1b[32myes\x1b[0m"), "{text}");
 }
