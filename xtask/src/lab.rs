@@ -22,6 +22,7 @@ pub mod needs;
 pub mod nginx;
 pub mod nsd;
 pub mod ping;
+pub mod second;
 pub mod server;
 pub mod smtp;
 pub mod sys;
@@ -185,10 +186,7 @@ impl Lab {
 
     /// Waits until the bridge forwards for a host.
     fn await_port(&self, host: &Host) -> Result<()> {
-        await_that(&format!("port {} of the bridge to forward", host.name), Duration::from_secs(10), || {
-            let state = self.switch.ip(&format!("-d link show dev {}", host.name))?;
-            Ok(if state.contains("state forwarding") { Ok(()) } else { Err(state) })
-        })
+        await_port(&self.switch, &host.name)
     }
 }
 
@@ -199,6 +197,14 @@ impl Drop for Lab {
             namespace::remove(host.namespace.name());
         }
     }
+}
+
+/// Waits until the bridge that a port belongs to forwards for it.
+fn await_port(switch: &Namespace, port: &str) -> Result<()> {
+    await_that(&format!("port {port} of the bridge to forward"), Duration::from_secs(10), || {
+        let state = switch.ip(&format!("-d link show dev {port}"))?;
+        Ok(if state.contains("state forwarding") { Ok(()) } else { Err(state) })
+    })
 }
 
 /// A bridge that learns and floods at once, and says nothing by itself.

@@ -21,6 +21,8 @@ Examples:
   pen-ctl attach eth0 eth1 --mode generic
   pen-ctl attach eth0 --no-announce
 
+While attached, rx-vlan-offload is off, because pen has to see VLAN tags; detach turns it on again where it was on.
+
 Where no controller answers, pen.service is started if that unit exists, else a controller in the background.
 That one never touches pins of another state: `pen-ctl run --adopt` or `pen-ctl run --discard` do, in the foreground.
 End it (packets keep flowing), then attach again: the next one runs in the background.")]

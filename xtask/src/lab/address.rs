@@ -77,7 +77,8 @@ pub fn vip(family: Family, n: u8) -> IpAddr {
     address(family, 0, 99 + n)
 }
 
-fn address(family: Family, group: u8, n: u8) -> IpAddr {
+/// The `n`-th address of a group: of balancers (0; VIPs too), backends (1), clients (2), the second link (3, 4).
+pub(super) fn address(family: Family, group: u8, n: u8) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::new(10, 77, group, n).into(),
         Family::V6 => Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, group.into(), n.into()).into(),

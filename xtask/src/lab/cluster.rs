@@ -158,8 +158,13 @@ impl Cluster {
 
     /// Attaches pen and adds services `web`, `web6`, `dns`, `dns6` with these backends; returns once all serve.
     pub fn configure(&self, controller: usize, backends: &[&str]) -> Result<()> {
+        self.controllers[controller].ok("attach eth0")?;
+        self.configure_services(controller, backends)
+    }
+
+    /// The same without attaching.
+    pub fn configure_services(&self, controller: usize, backends: &[&str]) -> Result<()> {
         let pen = &self.controllers[controller];
-        pen.ok("attach eth0")?;
         for (kind, family) in services() {
             let name = service_name(kind, family);
             let (port, protocol) = match kind {

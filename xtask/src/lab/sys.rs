@@ -46,6 +46,12 @@ pub fn disable_offload(interface: &str, offload: Offload) -> io::Result<()> {
     }
 }
 
+/// Has an interface of the calling thread's network namespace gather segments that belong together (GRO), or not.
+pub fn set_receive_offload(interface: &str, on: bool) -> io::Result<()> {
+    const ETHTOOL_SGRO: u32 = 0x2c;
+    ethtool(interface, ETHTOOL_SGRO, on.into()).map(drop)
+}
+
 /// One ethtool command that takes and gives a word.
 fn ethtool(interface: &str, command: u32, data: u32) -> io::Result<u32> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
