@@ -16,8 +16,8 @@ use groups::Groups;
 use packet_socket::PacketSocket;
 
 mod frames;
-mod groups;
-mod packet_socket;
+pub(crate) mod groups;
+pub(crate) mod packet_socket;
 #[cfg(test)]
 mod tests;
 

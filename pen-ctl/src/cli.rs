@@ -11,6 +11,7 @@ pub mod backend;
 pub mod backend_setup;
 pub mod client;
 pub mod completions;
+pub mod doctor;
 mod drain;
 pub mod error;
 pub mod events;
@@ -132,6 +133,8 @@ pub enum Command {
     Events(events::EventsArgs),
     /// Say what a backend needs to own VIPs in direct server return, do it, or undo it
     BackendSetup(backend_setup::BackendSetupArgs),
+    /// Find out what is wrong with this balancer and its backends, and what to type
+    Doctor(doctor::DoctorArgs),
     /// Say whether a configuration file is right; needs neither root nor a controller
     Check(look::CheckArgs),
     /// Print completions of commands and options for a shell
@@ -224,6 +227,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Status(_) => look::status(&global),
         Command::Events(args) => events::execute(&global, &args),
         Command::BackendSetup(args) => backend_setup::backend_setup(&global, &args),
+        Command::Doctor(args) => doctor::doctor(&global, &args),
         Command::Check(args) => look::check(&global, &args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => man::man(&args),

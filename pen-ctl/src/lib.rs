@@ -10,6 +10,9 @@ pub mod client;
 pub mod config;
 pub mod controller;
 pub mod dataplane;
+pub mod doctor;
+#[cfg(target_os = "linux")]
+mod frame;
 mod health;
 pub mod journal;
 pub mod launch;

@@ -95,7 +95,7 @@ fn is_about_links(notice: &Notice) -> bool {
 }
 
 /// All interfaces as they are now.
-async fn dump(asker: &Asker) -> io::Result<Links> {
+pub(crate) async fn dump(asker: &Asker) -> io::Result<Links> {
     let request = asker
         .handle()
         .link()

@@ -12,6 +12,7 @@ use crate::link::LinkWatch;
 use crate::neighbor::Neighbors;
 use crate::surroundings::{Event, Link, Probe, Surroundings, Watched};
 
+pub(crate) mod addresses;
 pub(crate) mod netlink;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -21,8 +21,8 @@ use crate::machine::netlink::{Asker, Listener, Notice};
 use crate::surroundings::{Event, Links, Watched};
 use table::{Action, Seen, Table, Way};
 
-mod kernel;
-mod table;
+pub(crate) mod kernel;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 

@@ -69,7 +69,7 @@ fn forgive(result: io::Result<()>, errnos: &[i32]) -> io::Result<()> {
 }
 
 /// ff02::1:ff00:0/104 with the last 24 bits of the address.
-fn solicited_node(vip: Ipv6Addr) -> Ipv6Addr {
+pub(crate) fn solicited_node(vip: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = vip.octets();
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from(b) << 8 | u16::from(c))
 }

@@ -1,25 +1,47 @@
-//! A socket that sends whole Ethernet frames (AF_PACKET). The only `unsafe` of announcements: its address.
+//! A socket of whole Ethernet frames (AF_PACKET). The only `unsafe` of announcements and diagnosis: its address.
 #![allow(unsafe_code, reason = "no crate in use builds a sockaddr_ll")]
 
-use std::io;
+use std::io::{self, Read};
+use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-/// Sends frames; receives nothing. Needs CAP_NET_RAW.
+/// Sends frames, and receives them if it was opened for that. Needs CAP_NET_RAW.
 #[derive(Debug)]
-pub(super) struct PacketSocket(Socket);
+pub(crate) struct PacketSocket(Socket);
 
 impl PacketSocket {
-    /// Opens it in the network namespace of the calling thread.
-    pub(super) fn open() -> io::Result<Self> {
+    /// Opens it, only to send, in the network namespace of the calling thread.
+    pub(crate) fn open() -> io::Result<Self> {
         // Protocol 0: no frame is ever queued to it.
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_nonblocking(true)?;
         Ok(Self(socket))
     }
 
+    /// Opens it to hear everything that comes in and goes out by any interface from now on.
+    pub(crate) fn listening() -> io::Result<Self> {
+        let everything = Protocol::from(i32::from((libc::ETH_P_ALL as u16).to_be()));
+        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(everything))?;
+        // What does not fit is lost; the kernel may grant less.
+        let _ = socket.set_recv_buffer_size(8 << 20);
+        Ok(Self(socket))
+    }
+
+    /// The next frame, cut to `buffer`; `None` if there was none for so long, which must not be zero.
+    pub(crate) fn receive(&self, buffer: &mut [u8], patience: Duration) -> io::Result<Option<usize>> {
+        self.0.set_read_timeout(Some(patience))?;
+        match (&self.0).read(buffer) {
+            Ok(length) => Ok(Some(length)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sends a whole frame out of the interface of that index.
-    pub(super) fn send(&self, ifindex: u32, frame: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&self, ifindex: u32, frame: &[u8]) -> io::Result<()> {
         self.0.send_to(frame, &address(ifindex)?).map(|_| ())
     }
 }

@@ -11,6 +11,7 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
 use super::host_length;
 use super::plan::{Arp, Change, Key, Machine, Owned, Setting};
+use crate::machine::addresses;
 use crate::machine::netlink::Asker;
 
 const IPV4: &str = "/proc/sys/net/ipv4/conf";
@@ -44,31 +45,14 @@ impl Kernel {
 
     /// What the machine is like now.
     pub(super) async fn look(&self) -> io::Result<Machine> {
-        let request = self.asker.handle().address().get().execute();
-        let messages: Vec<AddressMessage> = self.asker.answer(request.try_collect()).await?;
-        let addresses = messages.iter().filter_map(|message| self.owned(message)).collect();
-        Ok(Machine { arp: arp()?, addresses })
-    }
-
-    fn owned(&self, message: &AddressMessage) -> Option<Owned> {
-        let index = message.header.index;
-        let (name, interface) = self.interfaces.iter().find(|(_, interface)| interface.index == index)?;
-        let of = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(wanted);
-        // On a point-to-point link the other attribute is the peer's.
-        let local = of(|attribute| match attribute {
-            AddressAttribute::Local(address) => Some(*address),
-            _ => None,
+        let addresses = addresses::dump(&self.asker).await?;
+        let owned = addresses.into_iter().filter_map(|owned| {
+            let (name, interface) =
+                self.interfaces.iter().find(|(_, interface)| interface.index == owned.ifindex)?;
+            let (address, prefix) = (owned.address, owned.prefix);
+            Some(Owned { address, prefix, interface: name.clone(), silent: interface.silent })
         });
-        let plain = of(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        });
-        Some(Owned {
-            address: local.or(plain)?,
-            prefix: message.header.prefix_len,
-            interface: name.clone(),
-            silent: interface.silent,
-        })
+        Ok(Machine { arp: arp()?, addresses: owned.collect() })
     }
 
     /// Makes a change.

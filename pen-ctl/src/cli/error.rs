@@ -25,6 +25,12 @@ pub enum CliError {
     /// Ctrl-C: what goes on, and how to take it back.
     #[error("interrupted; {0}")]
     Interrupted(String),
+    /// A command that looks found something wrong, and said so on stdout.
+    #[error("{count} problem{} found; what to do stands under each", if *.count == 1 { "" } else { "s" })]
+    Found {
+        /// How many things.
+        count: usize,
+    },
 }
 
 impl CliError {
@@ -37,6 +43,10 @@ impl CliError {
     /// that stdout is one document whatever happens.
     pub fn report(&self, json: bool) -> ExitCode {
         eprintln!("pen-ctl: {}", one_line(&self.to_string()));
+        if matches!(self, CliError::Found { .. }) {
+            // The document is out already.
+            return ExitCode::FAILURE;
+        }
         let document = self.document();
         // Strings and no maps: cannot fail.
         if json && let Ok(text) = serde_json::to_string(&document) {
@@ -55,6 +65,7 @@ impl CliError {
             CliError::Refused(error) => error.clone(),
             CliError::Interrupted(message) => ApiError::new(ErrorCode::Refused, message.clone(), ""),
             CliError::Usage(message) => ApiError::invalid(message.clone(), ""),
+            CliError::Found { .. } => ApiError::new(ErrorCode::Refused, self.to_string(), ""),
         };
         ErrorDocument { error }
     }

@@ -29,6 +29,7 @@ mod directory;
 mod egress;
 mod error;
 mod features;
+mod foreign;
 mod generic_netlink;
 mod guard;
 mod interfaces;
@@ -46,10 +47,11 @@ mod services;
 mod sys;
 
 pub use error::OpenError;
+pub use foreign::{ForeignProgram, foreign_programs};
 pub use interfaces::has_links;
 pub use open::{OpenOptions, Policy};
-pub use pins::{DetachedPins, Pinned, detach_pinned, discard, inspect};
-pub use privilege::may_administer_networks;
+pub use pins::{DetachedPins, Pinned, check_bpffs, detach_pinned, discard, inspect};
+pub use privilege::{lacks, may_administer_networks};
 
 /// Name of the XDP program in the object.
 const PROGRAM: &str = "pen_xdp";

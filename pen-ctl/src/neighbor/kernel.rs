@@ -66,7 +66,7 @@ pub(super) fn seen(message: &NeighbourMessage, now: Instant) -> Option<(u32, IpA
 }
 
 /// Where an address is routed.
-pub(super) async fn route(asker: &Asker, address: IpAddr) -> io::Result<Way> {
+pub(crate) async fn route(asker: &Asker, address: IpAddr) -> io::Result<Way> {
     let mut message = RouteMessage::default();
     (message.header.address_family, message.header.destination_prefix_length) = match address {
         IpAddr::V4(_) => (AddressFamily::Inet, 32),

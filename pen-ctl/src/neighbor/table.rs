@@ -26,7 +26,7 @@ const LOST_ASKED_AT_MOST: usize = 128;
 
 /// Where an address is routed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// To a link.
     OnLink { ifindex: u32 },
     /// Through a gateway.

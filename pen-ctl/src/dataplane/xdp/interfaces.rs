@@ -6,9 +6,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use aya::programs::{Program, loaded_programs};
+use aya::programs::Program;
 
 use super::error::OpenError;
+use super::foreign::ForeignProgram;
 use super::links::{XdpState, xdp_states};
 use super::pins::{Pins, remove};
 use super::sys::{self, LinkFacts, LinkMode};
@@ -205,21 +206,6 @@ fn attach_failure(what: String, name: &str, error: &io::Error) -> DataPlaneError
 }
 
 fn occupied(what: String, name: &str, program: u32) -> DataPlaneError {
-    // Only CAP_SYS_ADMIN may ask for a foreign program's name.
-    let found = loaded_programs().filter_map(Result::ok).find(|info| info.id() == program);
-    let known = found.as_ref().and_then(|info| info.name_as_str()).filter(|name| !name.is_empty());
-    let program_name = known.map(|name| format!(" ({name})")).unwrap_or_default();
-    let hint = match known {
-        // `ip link` takes no program away from a link, and that is how pen attaches.
-        Some(PROGRAM) => format!(
-            "another pen put it there: `pen-ctl --bpffs DIR detach {name}` with the directory of its pins detaches it"
-        ),
-        // iproute2's `xdp off` leaves a program in generic mode where the driver has a native one.
-        _ => format!(
-            "detach it with the tool that put it there, or with `ip link set dev {name} xdp off` (`xdpgeneric off` \
-             where `ip link` shows xdpgeneric)"
-        ),
-    };
-    let why = format!("XDP program {program}{program_name} is already there and is not replaced");
-    failure_with_hint(what, why, hint)
+    let foreign = ForeignProgram::on(name, program);
+    failure_with_hint(what, format!("{foreign} is already there and is not replaced"), foreign.way_out)
 }

@@ -56,6 +56,11 @@ pub fn inspect(dir: &Path) -> Result<Pinned, OpenError> {
     }
 }
 
+/// Refuses a directory that is not, or would not be, on a BPF file system.
+pub fn check_bpffs(dir: &Path) -> Result<(), OpenError> {
+    Pins::new(dir).check_file_system()
+}
+
 /// Detaches from every interface and removes all pins in `dir`, whoever made them. No controller may have them.
 pub fn discard(dir: &Path) -> Result<(), OpenError> {
     let pins = Pins::new(dir);

@@ -1,0 +1,105 @@
+//! `pen-ctl doctor`: what is wrong, and what to type.
+
+use clap::Args;
+
+use super::Global;
+use super::error::CliError;
+
+/// What to look at.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pen-ctl doctor
+  pen-ctl doctor web
+  pen-ctl doctor --interface eth1
+  pen-ctl doctor --json
+
+Looks, in this order: is there a BPF file system; has the controller its capabilities; has somebody else an XDP program
+on pen's interfaces; does a backend answer ARP or neighbor solicitations for a VIP; does each backend take what comes
+for its VIP. The last two ask the link and the backends, from this host's own addresses, and never disturb clients.
+Run it on the balancer as root. Exit status 1 if a problem was found; a warning is none.")]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "doctor is for Linux: elsewhere it says so"))]
+pub struct DoctorArgs {
+    /// Ask only about this service's VIP and backends
+    #[arg(value_name = "SERVICE")]
+    service: Option<String>,
+    /// Look at this interface, too, besides those that pen is attached to
+    #[arg(long = "interface", value_name = "IFACE")]
+    interfaces: Vec<String>,
+}
+
+/// Examines everything.
+#[cfg(target_os = "linux")]
+pub fn doctor(global: &Global, args: &DoctorArgs) -> Result<(), CliError> {
+    use hyper::Method;
+
+    use super::render;
+    use super::values::body;
+    use crate::api::document::StatusDocument;
+    use crate::api::{ApiError, ErrorCode};
+    use crate::client::ClientError;
+    use crate::doctor::{self, Patient};
+
+    let status = global.client().call(Method::GET, "/v1/status", None);
+    let controller: Result<StatusDocument, String> = match status.and_then(|answer| answer.read()) {
+        Ok(status) => Ok(status),
+        Err(error @ (ClientError::NoController { .. } | ClientError::PermissionDenied(_))) => {
+            Err(error.to_string())
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if let (Some(name), Ok(status)) = (&args.service, &controller)
+        && !status.services.iter().any(|service| service.name == *name)
+    {
+        let hint = "`pen-ctl service list` shows those there are";
+        return Err(ApiError::new(ErrorCode::NotFound, format!("there is no service {name}"), hint).into());
+    }
+    let admit = Patient::admit(global.bpffs(), controller, args.service.clone(), args.interfaces.clone());
+    let patient = super::wait_for(async {
+        admit.await.map_err(|error| CliError::failed(format!("look at the interfaces: {error}")))
+    })?;
+    let document = doctor::examine(&patient);
+    render::print(&match global.json {
+        true => body(&document)?,
+        false => text(&document, render::Style::for_stdout()),
+    });
+    match document.problems {
+        0 => Ok(()),
+        count => Err(CliError::Found { count }),
+    }
+}
+
+/// XDP is Linux's.
+#[cfg(not(target_os = "linux"))]
+pub fn doctor(_global: &Global, _args: &DoctorArgs) -> Result<(), CliError> {
+    Err(crate::api::ApiError::new(
+        crate::api::ErrorCode::NotSupported,
+        "doctor looks at what XDP needs, which this system has not",
+        "run it on the balancer",
+    )
+    .into())
+}
+
+/// One line a finding, and under it what to do.
+#[cfg(target_os = "linux")]
+fn text(document: &crate::doctor::DoctorDocument, style: super::render::Style) -> String {
+    use super::render::Tone;
+    use crate::doctor::Verdict;
+
+    let mut text = String::new();
+    for finding in &document.findings {
+        let (word, tone) = match finding.verdict {
+            Verdict::Ok => ("ok", Tone::Good),
+            Verdict::Skipped => ("skipped", Tone::Faint),
+            Verdict::Warning => ("warning", Tone::Attention),
+            Verdict::Problem => ("problem", Tone::Bad),
+        };
+        let on = if finding.on.is_empty() { String::new() } else { format!("{} ", finding.on) };
+        let word = style.paint(tone, &format!("{word:<9}"));
+        text.push_str(&format!("{word}{:<18}{on}{}\n", finding.check, finding.what));
+        for step in &finding.fix {
+            text.push_str(&format!("{:<27}→ {step}\n", ""));
+        }
+    }
+    text
+}

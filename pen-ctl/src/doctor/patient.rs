@@ -1,0 +1,175 @@
+//! What is examined: the controller's own account, and the machine's interfaces, addresses and routes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, UdpSocket};
+use std::path::PathBuf;
+
+use crate::api::document::{BackendDocument, ServiceDocument, StatusDocument};
+use crate::dataplane::Mac;
+use crate::machine::addresses::{self, Owned};
+use crate::machine::netlink::Asker;
+use crate::neighbor::kernel::route;
+use crate::neighbor::table::Way;
+use crate::surroundings::{Link, Links};
+use crate::{link, state::desired::AdminState};
+
+/// Everything the checks go by.
+pub struct Patient {
+    /// Directory of the pins.
+    pub(super) bpffs: PathBuf,
+    /// What the controller says; else why it says nothing.
+    pub(super) controller: Result<StatusDocument, String>,
+    /// Only this service is asked about.
+    service: Option<String>,
+    /// Interfaces that were named beside those the controller has.
+    interfaces: Vec<String>,
+    links: Links,
+    owned: Vec<Owned>,
+    ways: BTreeMap<IpAddr, Way>,
+}
+
+/// Where something is sent from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seat {
+    pub(super) interface: String,
+    pub(super) ifindex: u32,
+    pub(super) mac: Mac,
+    /// An address of this host.
+    pub(super) address: IpAddr,
+}
+
+/// What can be sent to a backend.
+pub(super) enum Reach {
+    /// From here, to that MAC.
+    OnLink { from: Seat, mac: Mac },
+    /// It is this host.
+    Local,
+    /// Nothing, with the reason.
+    Not(String),
+}
+
+impl Patient {
+    /// Looks at the machine; the network namespace is the caller's.
+    ///
+    /// # Errors
+    /// The kernel does not say which interfaces, addresses or routes there are.
+    pub async fn admit(
+        bpffs: PathBuf,
+        controller: Result<StatusDocument, String>,
+        service: Option<String>,
+        interfaces: Vec<String>,
+    ) -> io::Result<Patient> {
+        let asker = Asker::open()?;
+        let links = link::dump(&asker).await?;
+        let owned = addresses::dump(&asker).await?;
+        let mut patient =
+            Patient { bpffs, controller, service, interfaces, links, owned, ways: BTreeMap::new() };
+        let backends: BTreeSet<IpAddr> = patient.backends().map(|(_, backend)| backend.address).collect();
+        for address in backends {
+            let way = route(&asker, address).await?;
+            patient.ways.insert(address, way);
+        }
+        Ok(patient)
+    }
+
+    /// Interfaces that pen is or should be attached to.
+    pub(super) fn wanted_interfaces(&self) -> Vec<&str> {
+        let attached = self.controller.iter().flat_map(|status| &status.interfaces);
+        let mut names: Vec<&str> = attached.map(|interface| interface.name.as_str()).collect();
+        let more: Vec<&str> =
+            self.interfaces.iter().map(String::as_str).filter(|name| !names.contains(name)).collect();
+        names.extend(more);
+        names
+    }
+
+    pub(super) fn link(&self, name: &str) -> Option<&Link> {
+        self.links.values().find(|link| link.name == name)
+    }
+
+    /// The services that are asked about.
+    pub(super) fn services(&self) -> impl Iterator<Item = &ServiceDocument> {
+        let all = self.controller.iter().flat_map(|status| &status.services);
+        all.filter(|service| self.service.as_ref().is_none_or(|only| *only == service.name))
+    }
+
+    /// Their backends, but not those that the administrator took out.
+    pub(super) fn backends(&self) -> impl Iterator<Item = (&ServiceDocument, &BackendDocument)> {
+        self.services()
+            .flat_map(|service| service.backends.iter().map(move |backend| (service, backend)))
+            .filter(|(_, backend)| backend.state != AdminState::Down)
+    }
+
+    /// A backend with this MAC, of whatever service; best one whose address is of this family.
+    pub(super) fn backend_at(&self, mac: Mac, v4: bool) -> Option<&BackendDocument> {
+        let services = self.controller.iter().flat_map(|status| &status.services);
+        let at = services.flat_map(|service| &service.backends).filter(|backend| backend.mac == Some(mac));
+        at.min_by_key(|backend| backend.address.is_ipv4() != v4)
+    }
+
+    /// Whether one of this host's interfaces has this MAC.
+    pub(super) fn is_our_mac(&self, mac: Mac) -> bool {
+        self.links.values().any(|link| link.mac == Some(mac))
+    }
+
+    /// Whether this host has the address.
+    pub(super) fn owns(&self, address: IpAddr) -> bool {
+        self.owned.iter().any(|owned| owned.address == address)
+    }
+
+    /// How a backend is reached.
+    pub(super) fn reach(&self, backend: &BackendDocument) -> Reach {
+        let ifindex = match self.ways.get(&backend.address) {
+            Some(Way::OnLink { ifindex }) => *ifindex,
+            Some(Way::Local) => return Reach::Local,
+            Some(Way::Gateway { gateway, .. }) => {
+                return Reach::Not(format!("it is behind gateway {gateway}"));
+            }
+            Some(Way::Nowhere(why)) => return Reach::Not(why.clone()),
+            None => return Reach::Not("no route".to_owned()),
+        };
+        let Some(mac) = backend.mac else {
+            return Reach::Not(backend.reason.clone().unwrap_or_else(|| "its MAC is not known".to_owned()));
+        };
+        match self.seat(ifindex, source_towards(backend.address)) {
+            Some(from) => Reach::OnLink { from, mac },
+            None => Reach::Not("this host has no address on that link".to_owned()),
+        }
+    }
+
+    /// Where questions to links are asked from, for VIPs of one family: the interfaces pen is on, and those its
+    /// backends are behind.
+    pub(super) fn seats(&self, v4: bool) -> Vec<Seat> {
+        let mut seats: Vec<Seat> = Vec::new();
+        for (_, backend) in self.backends().filter(|(_, backend)| backend.address.is_ipv4() == v4) {
+            if let Reach::OnLink { from, .. } = self.reach(backend)
+                && seats.iter().all(|seat| seat.ifindex != from.ifindex)
+            {
+                seats.push(from);
+            }
+        }
+        for name in self.wanted_interfaces() {
+            let Some(link) = self.link(name) else { continue };
+            let own = self.owned.iter().find(|owned| owned.ifindex == link.index && owned.may_ask(v4));
+            if seats.iter().all(|seat| seat.ifindex != link.index)
+                && let Some(seat) = self.seat(link.index, own.map(|owned| owned.address))
+            {
+                seats.push(seat);
+            }
+        }
+        seats
+    }
+
+    fn seat(&self, ifindex: u32, address: Option<IpAddr>) -> Option<Seat> {
+        let link = self.links.get(&ifindex)?;
+        Some(Seat { interface: link.name.clone(), ifindex, mac: link.mac?, address: address? })
+    }
+}
+
+/// The address that the kernel would send from. Connecting a UDP socket sends nothing.
+fn source_towards(address: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((address, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
