@@ -3,6 +3,7 @@
 mod keys;
 mod places;
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use sha2::{Digest, Sha256};
 use toml::Spanned;
 
 use crate::api::{ApiError, ErrorCode};
+use crate::server::tcp;
 use crate::state::desired::{Desired, InterfaceSpec, Service};
 use crate::state::spec::ServiceSpec;
 use crate::state::text;
@@ -36,6 +38,7 @@ pub struct ConfigError {
 pub struct Config {
     seed: Option<u64>,
     interfaces: Option<Vec<InterfaceSpec>>,
+    http: Option<SocketAddr>,
     tracking_clients: Option<u32>,
     specs: Vec<ServiceSpec>,
     digest: String,
@@ -48,6 +51,8 @@ struct File {
     #[serde(default, with = "text::optional_seed")]
     seed: Option<u64>,
     interfaces: Option<Vec<Spanned<InterfaceSpec>>>,
+    #[serde(default, deserialize_with = "tcp::key")]
+    http: Option<SocketAddr>,
     #[serde(default, deserialize_with = "text::number::tracking_clients")]
     tracking_clients: Option<u32>,
     #[serde(default, rename = "service")]
@@ -76,7 +81,7 @@ impl Config {
         let toml_error = |error: toml::de::Error| at(error.span(), error.message());
         let table = toml::de::DeTable::parse(text).map_err(toml_error)?;
         keys::check(table.get_ref()).map_err(|(span, message)| at(Some(span), &message))?;
-        let File { seed, interfaces, tracking_clients, services } =
+        let File { seed, interfaces, http, tracking_clients, services } =
             toml::from_str(text).map_err(toml_error)?;
 
         for spec in &services {
@@ -86,6 +91,7 @@ impl Config {
         let config = Self {
             seed,
             interfaces: interfaces.map(|all| all.into_iter().map(Spanned::into_inner).collect()),
+            http,
             tracking_clients,
             specs: services.into_iter().map(Spanned::into_inner).collect(),
             digest: digest(text),
@@ -100,6 +106,7 @@ impl Config {
     pub fn onto(&self, old: &Desired) -> Result<Desired, text::TextError> {
         let mut new = Desired::new(self.seed.unwrap_or(old.seed));
         new.interfaces = self.interfaces.clone().unwrap_or_else(|| old.interfaces.clone());
+        new.http = self.http;
         new.tracking_clients = self.tracking_clients.unwrap_or(new.tracking_clients);
         for spec in &self.specs {
             let mut service = spec.complete()?;

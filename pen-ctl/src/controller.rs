@@ -8,11 +8,12 @@ mod change;
 mod clock;
 mod drain;
 mod file;
+mod http;
 mod reconcile;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,12 +22,14 @@ pub(crate) use change::no_backend;
 pub use clock::{Clock, SystemClock};
 pub use drain::Census;
 pub use file::apply_at_start;
+pub use http::wanted_address;
 
 use crate::api::document::{BackendList, ServiceList};
 use crate::api::event::Kind;
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Reply, Request};
 use crate::dataplane::{DataPlane, DataPlaneError, HealthStatus, Observed, ServiceKey};
 use crate::journal::{Journal, Note};
+use crate::server::tcp::Door;
 use crate::state::revision::Revision;
 use crate::state::store::Store;
 use crate::surroundings::{Check, Event, Surroundings, Watched};
@@ -41,6 +44,10 @@ use reconcile::Subject;
 pub struct Options {
     /// The file given with `run -c`: what a reload reads.
     pub file: Option<PathBuf>,
+    /// Where callers over TCP come in; closed until an address is wanted.
+    pub door: Door,
+    /// The address given with `run --http`: beats the desired state's.
+    pub http: Option<SocketAddr>,
     /// Bytes of memory the machine could still give; `None` where that cannot be known.
     pub available_memory: fn() -> Option<u64>,
     /// Where it notes what happens.
@@ -49,7 +56,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { file: None, available_memory: clock::available_memory, journal: Journal::new() }
+        Self {
+            file: None,
+            door: Door::default(),
+            http: None,
+            available_memory: clock::available_memory,
+            journal: Journal::new(),
+        }
     }
 }
 

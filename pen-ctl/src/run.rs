@@ -1,5 +1,6 @@
 //! `pen-ctl run`: puts the controller's parts together and keeps them running until a signal or `stop`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,11 @@ use crate::api::{ApiError, ErrorCode};
 use crate::cli::Global;
 use crate::cli::error::CliError;
 use crate::config::{self, Config};
-use crate::controller::{Controller, Options, SystemClock, apply_at_start};
+use crate::controller::{Controller, Options, SystemClock, apply_at_start, wanted_address};
 use crate::journal::{Journal, Note};
 use crate::log::{self, LogFormat};
 use crate::server::socket::{BoundSocket, SocketError};
+use crate::server::tcp::{self, Door};
 use crate::state::desired::Desired;
 use crate::state::store::{Recovered, Store, StoreError};
 
@@ -51,6 +53,7 @@ pub enum Order {
 Examples:
   pen-ctl run
   pen-ctl run -c /etc/pen.toml
+  pen-ctl run --http 127.0.0.1:9080
   pen-ctl --socket /run/two/pen.sock --state-dir /var/lib/two --bpffs /sys/fs/bpf/two run
 
 SIGTERM and SIGINT end it and leave forwarding on; SIGHUP applies FILE again.")]
@@ -61,6 +64,9 @@ pub struct RunArgs {
     /// What moves packets
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     pub dataplane: Choice,
+    /// Address where everybody may look over TCP: status page, metrics, what the API shows; beats `http` of the file
+    #[arg(long, value_name = "ADDR", value_parser = tcp::parse)]
+    pub http: Option<SocketAddr>,
     /// Take over pins of another instance: its tracking, counters and health stay for backends that match
     #[arg(long, conflicts_with = "discard")]
     pub adopt: bool,
@@ -120,6 +126,9 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
     let mut store = open_state(global, args)?;
     let wanted = wanted(&store, file.as_ref())?;
     let journal = Journal::new();
+    let door = Door::default();
+    patiently(|| door.open(wanted_address(args.http, &wanted)), |error| error.in_use)
+        .map_err(ApiError::from)?;
     let plane = platform::open(global, &mut store, &wanted, args.order(), &journal)?;
     let started = format!("pen {} runs as process {}", env!("CARGO_PKG_VERSION"), std::process::id());
     journal.note(Note::new(Kind::Started, started));
@@ -128,9 +137,15 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
     }
     let (events, heard) = mpsc::channel(EVENTS);
     let surroundings = platform::surroundings(events)?;
-    let options = Options { file: file.map(|file| file.path), journal, ..Options::default() };
+    let options = Options {
+        file: file.map(|file| file.path),
+        door: door.clone(),
+        http: args.http,
+        journal,
+        ..Options::default()
+    };
     let controller = Controller::new(store, plane, surroundings, Box::new(SystemClock::start()), options);
-    let outcome = runtime.block_on(operate::operate(controller, heard, listener));
+    let outcome = runtime.block_on(operate::operate(controller, heard, listener, door));
     drop(socket);
     outcome
 }

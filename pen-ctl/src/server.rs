@@ -1,7 +1,8 @@
-//! The HTTP API over the Unix socket: requests in, documents out.
+//! The HTTP API: requests in, documents out; over the Unix socket, and for whoever only looks over TCP.
 
 use axum::{Router, middleware};
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 
 mod audit;
 pub mod clients;
@@ -10,31 +11,64 @@ mod events;
 mod gate;
 mod intake;
 pub mod limits;
+mod looks;
 mod message;
+mod page;
 mod patient;
 pub mod peer;
 pub mod routes;
 pub mod socket;
+pub mod tcp;
 
 pub use intake::VERSION_HEADER;
 
 use crate::controller::ControllerHandle;
 use limits::Limits;
+use tcp::Door;
 
-/// Answers on `listener` until `end` completes, then finishes what was begun.
+/// Answers on `listener`, and to whoever comes in at `door`, until `end` completes; then finishes what was begun.
 pub async fn serve(
     listener: UnixListener,
+    door: Door,
     controller: ControllerHandle,
     end: impl Future<Output = ()> + Send + 'static,
 ) {
-    let limits = Limits::LOCAL;
-    connection::accept_all(listener, app(controller, limits), limits, end).await;
+    serve_within(listener, door, controller, end, (Limits::LOCAL, Limits::NETWORK)).await;
 }
 
-/// All that is answered, with what goes around every request.
+/// The same within limits on the one and on the other.
+async fn serve_within(
+    listener: UnixListener,
+    door: Door,
+    controller: ControllerHandle,
+    end: impl Future<Output = ()>,
+    (local, network): (Limits, Limits),
+) {
+    let (over, ended) = watch::channel(false);
+    let inside = app(controller.clone(), local);
+    let outside = looking_app(controller, network);
+    tokio::join!(
+        connection::accept_all(listener, inside, local, ended.clone()),
+        connection::accept_all(door, outside, network, ended),
+        async {
+            end.await;
+            over.send_replace(true);
+        },
+    );
+}
+
+/// All that is answered to a process of this machine, with what goes around every request.
 pub fn app(controller: ControllerHandle, limits: Limits) -> Router {
-    let around = middleware::from_fn_with_state(intake::Intake::new(limits), intake::around);
-    routes::router(controller).layer(around)
+    around(routes::router(controller), limits)
+}
+
+/// What is answered to whoever comes over TCP.
+pub fn looking_app(controller: ControllerHandle, limits: Limits) -> Router {
+    around(routes::router(controller).layer(middleware::from_fn(looks::only)), limits)
+}
+
+fn around(routes: Router, limits: Limits) -> Router {
+    routes.layer(middleware::from_fn_with_state(intake::Intake::new(limits), intake::around))
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Place {
         });
         runtime.spawn(async move {
             let _bound = bound;
-            server::serve(listener, handle, std::future::pending()).await;
+            server::serve(listener, server::tcp::Door::default(), handle, std::future::pending()).await;
         });
         runtime
     }

@@ -3,7 +3,7 @@
 pub mod clients;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,9 @@ pub struct ControllerDocument {
     pub file: Option<String>,
     /// That file is other than the one last applied: what runs is the durable state.
     pub file_differs: bool,
+    /// Where everybody may look, over TCP; absent = nowhere.
+    #[serde(default)]
+    pub http: Option<SocketAddr>,
     /// Keys the choice of slots; the same on all nodes of a fleet.
     #[serde(with = "text::seed")]
     pub seed: u64,

@@ -17,8 +17,8 @@ struct Level {
 
 const FILE: Level = Level {
     name: "a configuration",
-    known: &["seed", "interfaces", "tracking_clients", "service"],
-    not_yet: &["http", "flood_inserts_per_cpu"],
+    known: &["seed", "interfaces", "http", "tracking_clients", "service"],
+    not_yet: &["flood_inserts_per_cpu"],
     below: &[("interfaces", &INTERFACE), ("service", &SERVICE)],
 };
 

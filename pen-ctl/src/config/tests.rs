@@ -99,7 +99,8 @@ fn what_breaks_a_rule_is_told_where_it_is_written() {
 fn what_is_not_built_yet_is_refused_as_such() {
     let service = "[[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\n";
     says("flood_inserts_per_cpu = 1", "1:1", "not supported yet");
-    says("http = \"127.0.0.1:9080\"", "1:1", "not supported yet");
+    says("http = \"localhost:9080\"", "1:8", "127.0.0.1:9080 or [::1]:9080");
+    says("http = 9080", "1:8", "string");
     says(&format!("{service}rate_limit = 5"), "4:1", "not supported yet");
     says(&format!("{service}scheduler = \"least-connections\""), "4:13", "not supported yet");
     says(&format!("{service}health = {{ kind = \"http\", path = \"/\" }}"), "4:19", "not supported yet");

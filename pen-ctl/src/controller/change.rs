@@ -171,6 +171,7 @@ impl Controller {
         self.check_memory(&desired)?;
         let before = self.store.desired().clone();
         if desired != before {
+            self.open_door(&desired)?;
             self.store.replace(desired)?;
         }
         self.settle();

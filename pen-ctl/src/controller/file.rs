@@ -31,6 +31,7 @@ impl Controller {
         let config = Config::parse(file, text)?;
         let desired = config.onto(self.store.desired())?;
         self.check_memory(&desired)?;
+        self.open_door(&desired)?;
         let same = desired == *self.store.desired();
         if !same || self.store.applied() != Some(config.digest()) {
             self.store.replace_from_file(desired, config.digest(), None)?;

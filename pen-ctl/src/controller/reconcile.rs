@@ -19,6 +19,8 @@ use crate::target::{self, Sighting, Standings};
 pub(super) enum Subject {
     /// The data plane as a whole.
     Everything,
+    /// The address where everybody may look.
+    Http,
     /// An interface.
     Interface(String),
     /// A service.
@@ -140,6 +142,9 @@ impl Controller {
                 }
             }
         }
+        if let Err(error) = self.keep_door() {
+            failures.insert(Subject::Http, error.to_string());
+        }
         self.failures = failures;
     }
 
@@ -171,7 +176,7 @@ impl Controller {
             if self.noted.get(subject) != Some(trouble) {
                 let note = Note::new(*kind, trouble);
                 self.journal().warn(match subject {
-                    Subject::Everything => note,
+                    Subject::Everything | Subject::Http => note,
                     Subject::Interface(name) => Note { interface: Some(name.clone()), ..note },
                     Subject::Service(key) => Note { service: Some(self.service_name(key)), ..note },
                 });

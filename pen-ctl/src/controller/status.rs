@@ -38,6 +38,7 @@ impl Controller {
                 uptime_seconds: self.clock.uptime().as_secs(),
                 file: self.options.file.as_ref().map(|file| file.display().to_string()),
                 file_differs: self.file_differs(),
+                http: self.options.door.address(),
                 seed: desired.seed,
                 revision: Some(self.revision()),
             },
@@ -74,6 +75,7 @@ impl Controller {
             }
         }
         warnings.extend(self.drain_trouble().map(str::to_owned));
+        warnings.extend(self.http_warning());
         warnings.extend(self.file_warning());
         warnings
     }

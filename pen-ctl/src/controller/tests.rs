@@ -4,6 +4,7 @@ mod adoption;
 mod changes;
 mod drains;
 mod files;
+mod http;
 mod interfaces;
 mod journal;
 mod logs;

@@ -12,7 +12,7 @@ use crate::api::event::Kind;
 use crate::cli::error::CliError;
 use crate::controller::{self, Controller, ControllerHandle};
 use crate::journal::Note;
-use crate::server;
+use crate::server::{self, tcp::Door};
 use crate::surroundings::Event;
 
 /// How long clients may take to receive their last answers when the controller ends.
@@ -23,10 +23,11 @@ pub(super) async fn operate(
     controller: Controller,
     events: mpsc::Receiver<Event>,
     listener: UnixListener,
+    door: Door,
 ) -> Result<(), CliError> {
     let (handle, calls) = ControllerHandle::with_journal(controller.journal().clone());
     let (end, ended) = oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(listener, handle.clone(), async { drop(ended.await) }));
+    let server = tokio::spawn(server::serve(listener, door, handle.clone(), async { drop(ended.await) }));
     let signals = Signals::new().map_err(|error| CliError::failed(format!("listen for signals: {error}")))?;
     let supervised = tokio::spawn(supervisor::keep_informed(handle.clone()));
     let signals = tokio::spawn(signals.obey(handle));

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -10,11 +12,11 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::gate::{Full, Gate};
 use super::limits::Limits;
@@ -29,6 +31,11 @@ pub trait Listener: Send {
 
     /// The next one, and who is at its other end.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+
+    /// Changes when those who came in so far are to leave; `None` where that is at the server's end only.
+    fn moved(&self) -> Option<watch::Receiver<()>> {
+        None
+    }
 }
 
 impl Listener for UnixListener {
@@ -41,37 +48,54 @@ impl Listener for UnixListener {
     }
 }
 
-/// Tells connections that the server ends. A handler whose answer goes on for ever finds it in its request's
+/// Tells a connection that it is to end. A handler whose answer goes on for ever finds it in its request's
 /// extensions and ends its answer then.
 #[derive(Clone, Debug)]
-pub struct Ending(Option<watch::Receiver<bool>>);
+pub struct Ending {
+    /// Of the whole server.
+    server: Option<watch::Receiver<bool>>,
+    /// Of the place where it came in.
+    moved: Option<watch::Receiver<()>>,
+}
 
 impl Ending {
-    /// Of a server that never ends.
-    pub const NEVER: Ending = Ending(None);
+    /// Of what never ends.
+    pub const NEVER: Ending = Ending { server: None, moved: None };
 
-    /// Completes when the server ends.
+    /// Completes when it is to end.
     pub async fn wait(self) {
-        match self.0 {
-            // An error says that the server is gone, too.
-            Some(mut ended) => drop(ended.wait_for(|ended| *ended).await),
-            None => std::future::pending().await,
+        let server = async {
+            match self.server {
+                // An error says that the server is gone, too.
+                Some(mut ended) => drop(ended.wait_for(|ended| *ended).await),
+                None => std::future::pending().await,
+            }
+        };
+        let moved = async {
+            match self.moved {
+                Some(mut moved) => drop(moved.changed().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = server => {}
+            () = moved => {}
         }
     }
 }
 
-/// Serves what comes from `listener` until `end` completes; then takes no more and finishes what was begun.
+/// Serves what comes from `listener` until `ended` says so; then takes no more and finishes what was begun.
 pub(super) async fn accept_all<L: Listener>(
     mut listener: L,
     app: Router,
     limits: Limits,
-    end: impl Future<Output = ()>,
+    ended: watch::Receiver<bool>,
 ) {
     let gate = Gate::new(limits);
-    let (ended, ending) = watch::channel(false);
     let mut connections = JoinSet::new();
+    let telling = Arc::new(Semaphore::new(TOLD));
     let mut words = Words::default();
-    let mut end = pin!(end);
+    let mut end = pin!(Ending { server: Some(ended.clone()), moved: None }.wait());
     loop {
         // Those that are done are let go of as they end, not when the server does.
         let accepted = tokio::select! {
@@ -83,7 +107,8 @@ pub(super) async fn accept_all<L: Listener>(
         match accepted {
             Ok((stream, peer)) => match gate.admit(peer) {
                 Ok(pass) => {
-                    let serving = serve_one(stream, peer, app.clone(), limits, Ending(Some(ending.clone())));
+                    let ending = Ending { server: Some(ended.clone()), moved: listener.moved() };
+                    let serving = serve_one(stream, peer, app.clone(), limits, ending);
                     connections.spawn(async move {
                         serving.await;
                         drop(pass);
@@ -91,7 +116,12 @@ pub(super) async fn accept_all<L: Listener>(
                 }
                 Err(full) => {
                     words.refused(peer, full);
-                    turn_away(stream, full);
+                    if let Ok(told) = telling.clone().try_acquire_owned() {
+                        connections.spawn(async move {
+                            turn_away(stream, full).await;
+                            drop(told);
+                        });
+                    }
                 }
             },
             Err(error) if gone_already(&error) => {}
@@ -105,7 +135,6 @@ pub(super) async fn accept_all<L: Listener>(
         }
     }
     drop(listener);
-    ended.send_replace(true);
     while connections.join_next().await.is_some() {}
 }
 
@@ -146,8 +175,13 @@ pub async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-/// Says why, as far as the other end takes it at once, and closes.
-fn turn_away<S: AsyncWrite + Unpin>(mut stream: S, full: Full) {
+/// Connections turned away that may still be told why; those beyond are closed without a word.
+const TOLD: usize = 32;
+/// How long one that is turned away may take to ask, and then to hear the answer.
+const HEARING: Duration = Duration::from_secs(1);
+
+/// Hears the question, since a client need not listen before it has asked; says why there is no answer, and closes.
+async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, full: Full) {
     let message = match full {
         Full::Everywhere => "there are too many connections",
         Full::ForCaller => "you have too many connections",
@@ -160,9 +194,16 @@ fn turn_away<S: AsyncWrite + Unpin>(mut stream: S, full: Full) {
          Connection: close\r\n\r\n{body}",
         body.len()
     );
-    let mut writing = pin!(stream.write_all(answer.as_bytes()));
-    // A new connection has room for this; whoever left none hears nothing.
-    let _ = writing.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    let mut heard = [0; 1024];
+    let _ = timeout(HEARING, stream.read(&mut heard)).await;
+    let telling = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closed with something unread, the answer might be lost.
+        while stream.read(&mut heard).await? > 0 {}
+        Ok::<(), io::Error>(())
+    };
+    let _ = timeout(HEARING, telling).await;
 }
 
 /// The client went away before it was accepted (accept(2)): nothing is wrong with us.
@@ -180,7 +221,7 @@ struct Words {
 
 impl Words {
     /// From one word to the next of the same kind.
-    const PAUSE: std::time::Duration = std::time::Duration::from_secs(60);
+    const PAUSE: Duration = Duration::from_secs(60);
 
     fn refused(&mut self, peer: Peer, full: Full) {
         if Self::due(&mut self.refused) {

@@ -1,4 +1,4 @@
-//! Which path and method asks for what, under `/v1/`.
+//! Which path and method asks for what, under `/v1/`; and `/`, the status page for browsers.
 //!
 //! | path | GET | POST | PATCH | PUT | DELETE |
 //! | --- | --- | --- | --- | --- | --- |
@@ -16,17 +16,20 @@
 //! | `reload` | | apply the file again | | | |
 //! | `stop` | | end; `{"detach": true}` detaches first | | | |
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
+use axum::response::Response;
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
 use super::message::{Answer, Body, Document, Failure, Name, Optional, Query, Which, Writer, not_found};
-use super::{audit, clients, events};
+use super::{audit, clients, events, page};
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Interfaces, Reply, Request};
+use crate::cli::render::Style;
+use crate::cli::render::status::View;
 use crate::controller::ControllerHandle;
 use crate::dataplane::AttachMode;
 use crate::state::desired::InterfaceSpec;
@@ -38,6 +41,7 @@ pub(super) type Controller = State<ControllerHandle>;
 /// The API's routes.
 pub fn router(controller: ControllerHandle) -> Router {
     Router::new()
+        .route("/", get(page))
         .route("/v1/status", get(status))
         .route("/v1/services", get(service_list).post(service_add))
         .route("/v1/services/{name}", get(service_show).patch(service_set).delete(service_remove))
@@ -59,6 +63,15 @@ pub fn router(controller: ControllerHandle) -> Router {
         // Bodies come taken in already, within the limits of the server.
         .layer(DefaultBodyLimit::disable())
         .with_state(controller)
+}
+
+async fn page(State(controller): Controller) -> Result<Response, Failure> {
+    match controller.request(Request::Status).await? {
+        Reply::Status(document) => {
+            Ok(page::page(&document, View { now: SystemTime::now(), style: Style { colour: false } }))
+        }
+        _ => Err(not_found("there is no status".into()).into()),
+    }
 }
 
 async fn status(State(controller): Controller) -> Answer {

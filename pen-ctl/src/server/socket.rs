@@ -136,6 +136,11 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 fn give_to_group(path: &Path) -> bool {
     let Ok(groups) = fs::read_to_string("/etc/group") else { return false };
     let Some(gid) = group_id(&groups, GROUP) else { return false };
+    give_to(path, gid)
+}
+
+/// Gives a file to a group; whether that could be done.
+pub(super) fn give_to(path: &Path, gid: u32) -> bool {
     rustix::fs::chown(path, None::<Uid>, Some(Gid::from_raw(gid))).is_ok()
 }
 

@@ -1,6 +1,6 @@
 //! The desired state: everything the administrator asked for, complete, with defaults filled in.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ pub struct Desired {
     /// Interfaces to attach, in the order they were asked for.
     #[serde(default)]
     pub interfaces: Vec<InterfaceSpec>,
+    /// Where everybody may look, over TCP; `None` = nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<SocketAddr>,
     /// Entries of each tracking table (one for IPv4, one for IPv6).
     pub tracking_clients: u32,
     /// Services, in the order they were added.
@@ -163,6 +166,7 @@ impl Desired {
         Self {
             seed,
             interfaces: Vec::new(),
+            http: None,
             tracking_clients: DEFAULT_TRACKING_CLIENTS,
             services: Vec::new(),
         }

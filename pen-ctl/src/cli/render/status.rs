@@ -68,6 +68,9 @@ fn controller(document: &StatusDocument, view: View) -> String {
             line.push_str(" (differs from what was applied: SIGHUP applies it)");
         }
     }
+    if let Some(http) = controller.http {
+        line.push_str(&format!(", http://{http}"));
+    }
     line.push('\n');
     line
 }

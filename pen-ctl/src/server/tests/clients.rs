@@ -42,7 +42,7 @@ fn serve_clients<C: Clients + Clone + 'static>(
     });
     tokio::spawn(async move {
         let _bound = bound;
-        connection::accept_all(listener, app(handle, limits), limits, std::future::pending()).await;
+        serve_within(listener, Door::default(), handle, std::future::pending(), (limits, limits)).await;
     });
     socket
 }

@@ -25,7 +25,7 @@ impl Listening {
         let (handle, calls) = ControllerHandle::new();
         let journal = handle.journal().clone();
         let (end, ended) = oneshot::channel();
-        let task = tokio::spawn(serve(listener, handle, async { drop(ended.await) }));
+        let task = tokio::spawn(serve(listener, Door::default(), handle, async { drop(ended.await) }));
         Self { socket, journal, end, task, _calls: calls, _bound: bound, _dir: dir }
     }
 
