@@ -14,7 +14,7 @@ use crate::api::document::clients::{
 };
 use crate::api::{ApiError, ErrorCode};
 use crate::dataplane::clients::{Clients, Fate, FlowPorts, Remembered, Standing};
-use crate::dataplane::{Affinity, DataPlaneError, ServiceKey, Tracking};
+use crate::dataplane::{Affinity, DataPlaneError, Scheduler, ServiceKey, Tracking};
 use crate::state::desired::Service;
 use crate::state::text;
 
@@ -206,6 +206,7 @@ impl View {
         let (backend, by) = match remembered {
             Some(backend) => (backend, DecidedBy::Memory),
             None if service.affinity != Affinity::Client => (None, DecidedBy::Flow),
+            None if service.scheduler == Scheduler::RoundRobin => (None, DecidedBy::Turn),
             None => match self.clients.newcomer(&service.vip, client).map_err(refused)? {
                 Some(backend) => (Some(backend), DecidedBy::Slot),
                 None => (None, DecidedBy::Nobody),

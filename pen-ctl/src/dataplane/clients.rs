@@ -71,7 +71,7 @@ pub trait Clients: Send + Sync {
     /// The tables cannot be read; what was forgotten until then stays forgotten.
     fn read(&self, visit: &mut dyn FnMut(&Remembered) -> Fate) -> Result<u64, DataPlaneError>;
 
-    /// The backend that a client without a memory is given by a service that chooses by client; `None` where the
+    /// The backend that a client without a memory is given by a service that chooses by client and slot; `None` where the
     /// service is not there or chooses otherwise, and where nobody serves.
     ///
     /// # Errors

@@ -142,6 +142,8 @@ fn one_client_is_shown_with_what_each_service_would_do_with_it() {
     let plane = plane(vec![client(1, 12, 5), client(2, 12, 5), Remembered { idle: 7, ..client(1, 12, 5) }]);
     let mut flow = service("flow", 82);
     flow.affinity = Affinity::Flow;
+    let mut turns = service("turns", 85);
+    turns.scheduler = Scheduler::RoundRobin;
     let mut v6 = service("v6", 83);
     v6.vip = "[2001:db8::1]:80/tcp".parse().unwrap();
     let table = |port| {
@@ -151,7 +153,7 @@ fn one_client_is_shown_with_what_each_service_would_do_with_it() {
         crate::dataplane::ObservedService { settings, backends, members: Some(members), has_table }
     };
     plane.lock().observed.services.insert(key(81), table(81));
-    let services = [service("web", 80), service("api", 81), flow, service("empty", 84), v6];
+    let services = [service("web", 80), service("api", 81), flow, service("empty", 84), turns, v6];
     let view = View::new(plane.clone().clients().unwrap(), &services, NOW);
     let shown = view.show([192, 0, 2, 1].into(), &GO_ON).unwrap();
     let told: Vec<_> = shown.services.iter().map(|one| (one.service.as_str(), one.backend, one.by)).collect();
@@ -162,6 +164,7 @@ fn one_client_is_shown_with_what_each_service_would_do_with_it() {
             ("api", Some(backend(11)), DecidedBy::Slot),
             ("flow", None, DecidedBy::Flow),
             ("empty", None, DecidedBy::Nobody),
+            ("turns", None, DecidedBy::Turn),
         ]
     );
     assert_eq!((shown.remembered.len(), shown.total), (2, 2));
