@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::Snapshot;
 use crate::state::desired::InterfaceSpec;
 use crate::state::revision::{Condition, Revision};
 use crate::state::spec::{BackendSpec, ServiceSpec};
@@ -107,6 +108,8 @@ pub enum Request {
     },
     /// What questions about clients are answered from, off the controller's task: [`Reply::Clients`].
     Clients,
+    /// What metrics are written from, off the controller's task: [`Reply::Metrics`].
+    Metrics,
     /// Attach to interfaces, all or none: [`Reply::Interfaces`], once packets would flow.
     Attach(Vec<InterfaceSpec>),
     /// Detach from interfaces; those not attached are no error: [`Reply::Changed`].
@@ -157,6 +160,9 @@ pub enum Reply {
     /// To [`Request::Clients`]: no document, and never sent as one.
     #[serde(skip_serializing)]
     Clients(View),
+    /// To [`Request::Metrics`]: no document, and never sent as one.
+    #[serde(skip_serializing)]
+    Metrics(Box<Snapshot>),
     /// Something was changed, or was already so.
     Changed(ChangeDocument),
 }

@@ -9,6 +9,7 @@ mod clock;
 mod drain;
 mod file;
 mod http;
+mod metrics;
 mod reconcile;
 mod status;
 
@@ -29,6 +30,7 @@ use crate::api::event::Kind;
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Reply, Request};
 use crate::dataplane::{DataPlane, DataPlaneError, HealthStatus, Observed, ServiceKey};
 use crate::journal::{Journal, Note};
+use crate::metrics::timings::Timings;
 use crate::server::tcp::Door;
 use crate::state::revision::Revision;
 use crate::state::store::Store;
@@ -52,6 +54,8 @@ pub struct Options {
     pub available_memory: fn() -> Option<u64>,
     /// Where it notes what happens.
     pub journal: Journal,
+    /// Where it writes down how long its work takes.
+    pub timings: Timings,
 }
 
 impl Default for Options {
@@ -62,6 +66,7 @@ impl Default for Options {
             http: None,
             available_memory: clock::available_memory,
             journal: Journal::new(),
+            timings: Timings::default(),
         }
     }
 }
@@ -91,17 +96,20 @@ pub struct Controller {
     probed: Vec<(ServiceKey, IpAddr, Check)>,
     announced: Announced,
     drains: Drains,
+    /// How often health changed, by backend that is there now.
+    transitions: BTreeMap<(ServiceKey, IpAddr), u64>,
 }
 
 impl Controller {
     /// A controller that waits for its first [`Event::Links`] before it touches anything.
     pub fn new(
-        store: Store,
+        mut store: Store,
         plane: Box<dyn DataPlane>,
         surroundings: Box<dyn Surroundings>,
         clock: Box<dyn Clock>,
         options: Options,
     ) -> Self {
+        store.measure(options.timings.clone());
         Self {
             store,
             plane,
@@ -120,6 +128,7 @@ impl Controller {
             probed: Vec::new(),
             announced: Announced::default(),
             drains: Drains::default(),
+            transitions: BTreeMap::new(),
         }
     }
 
@@ -160,6 +169,7 @@ impl Controller {
                 self.backend_drain(&service, address, within)
             }
             Request::Clients => self.clients(),
+            Request::Metrics => Ok(Reply::Metrics(Box::new(self.snapshot()))),
             Request::Attach(interfaces) => self.attach(interfaces),
             Request::Detach(interfaces) => self.detach(&interfaces),
             Request::Apply { file, text } => self.apply_text(&file, &text),
@@ -194,6 +204,7 @@ impl Controller {
             sighting.since = before.since;
             return;
         }
+        *self.transitions.entry((key, address)).or_default() += 1;
         let message = format!("{status} (was {}): {detail}", before.status);
         self.journal().note(Note {
             service: Some(self.service_name(&key)),
@@ -237,6 +248,11 @@ impl Controller {
     /// Where it notes what happens.
     pub fn journal(&self) -> &Journal {
         &self.options.journal
+    }
+
+    /// Where it writes down how long its work takes.
+    pub fn timings(&self) -> &Timings {
+        &self.options.timings
     }
 
     /// An interface of that name exists.

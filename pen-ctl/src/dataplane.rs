@@ -326,6 +326,17 @@ pub struct Counters {
     pub dropped: BTreeMap<&'static str, Traffic>,
 }
 
+impl Counters {
+    /// To backends: those that are there now and those since removed, of whichever service.
+    pub fn forwarded(&self) -> Traffic {
+        let each = self.backends.values().chain(self.removed_backends.values());
+        each.fold(self.removed_services, |sum, one| Traffic {
+            packets: sum.packets.wrapping_add(one.packets),
+            bytes: sum.bytes.wrapping_add(one.bytes),
+        })
+    }
+}
+
 /// How full a tracking table is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableUse {

@@ -21,6 +21,7 @@ mod link;
 pub mod log;
 #[cfg(target_os = "linux")]
 pub mod machine;
+pub mod metrics;
 #[cfg(target_os = "linux")]
 mod neighbor;
 pub mod offline;

@@ -13,6 +13,7 @@ mod intake;
 pub mod limits;
 mod looks;
 mod message;
+mod metrics;
 mod page;
 mod patient;
 pub mod peer;
@@ -23,6 +24,7 @@ pub mod tcp;
 pub use intake::VERSION_HEADER;
 
 use crate::controller::ControllerHandle;
+use crate::metrics::timings::Timings;
 use limits::Limits;
 use tcp::Door;
 
@@ -59,16 +61,19 @@ async fn serve_within(
 
 /// All that is answered to a process of this machine, with what goes around every request.
 pub fn app(controller: ControllerHandle, limits: Limits) -> Router {
-    around(routes::router(controller), limits)
+    let timings = controller.timings().clone();
+    around(routes::router(controller), timings, limits)
 }
 
 /// What is answered to whoever comes over TCP.
 pub fn looking_app(controller: ControllerHandle, limits: Limits) -> Router {
-    around(routes::router(controller).layer(middleware::from_fn(looks::only)), limits)
+    let timings = controller.timings().clone();
+    around(routes::router(controller).layer(middleware::from_fn(looks::only)), timings, limits)
 }
 
-fn around(routes: Router, limits: Limits) -> Router {
-    routes.layer(middleware::from_fn_with_state(intake::Intake::new(limits), intake::around))
+fn around(routes: Router, timings: Timings, limits: Limits) -> Router {
+    let intake = middleware::from_fn_with_state(intake::Intake::new(limits), intake::around);
+    routes.layer(intake).layer(middleware::from_fn_with_state(timings, metrics::count))
 }
 
 #[cfg(test)]

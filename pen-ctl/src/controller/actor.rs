@@ -10,6 +10,7 @@ use super::Controller;
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Reply, Request};
 use crate::dataplane::DataPlaneError;
 use crate::journal::Journal;
+use crate::metrics::timings::Timings;
 use crate::surroundings::Event;
 use crate::tracked::Counts;
 
@@ -32,23 +33,33 @@ pub struct Call {
 pub struct ControllerHandle {
     calls: mpsc::Sender<Call>,
     journal: Journal,
+    timings: Timings,
 }
 
 impl ControllerHandle {
-    /// A handle with a journal of its own, and where its calls arrive.
+    /// A handle with a journal and timings of its own, and where its calls arrive.
     pub fn new() -> (Self, mpsc::Receiver<Call>) {
-        Self::with_journal(Journal::new())
+        Self::with(Journal::new(), Timings::default())
     }
 
-    /// A handle with the journal of the controller it is for, and where its calls arrive.
-    pub fn with_journal(journal: Journal) -> (Self, mpsc::Receiver<Call>) {
+    /// A handle with the journal and the timings of the controller it is for, and where its calls arrive.
+    pub fn to(controller: &Controller) -> (Self, mpsc::Receiver<Call>) {
+        Self::with(controller.journal().clone(), controller.timings().clone())
+    }
+
+    fn with(journal: Journal, timings: Timings) -> (Self, mpsc::Receiver<Call>) {
         let (calls, arrivals) = mpsc::channel(64);
-        (Self { calls, journal }, arrivals)
+        (Self { calls, journal, timings }, arrivals)
     }
 
     /// Where the controller notes what happens; reading it asks nothing of the controller.
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// What the controller measures of itself; reading it asks nothing of the controller.
+    pub fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     /// Asks, and waits for the answer. Calls are answered one after the other, in the order they came.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Controller;
 use crate::api::document::{InterfaceDocument, InterfaceState};
@@ -91,6 +91,12 @@ impl Controller {
         if !self.started || self.ended {
             return;
         }
+        let begun = Instant::now();
+        self.settle_now();
+        self.timings().reconciled(begun.elapsed());
+    }
+
+    fn settle_now(&mut self) {
         self.forget_the_removed();
         self.meet_the_new();
         self.watch();
@@ -213,6 +219,7 @@ impl Controller {
         let addresses: BTreeSet<IpAddr> = backends.iter().map(|(_, address)| *address).collect();
         self.seen.health.retain(|id, _| backends.contains(id));
         self.seen.adopted.retain(|id, _| backends.contains(id));
+        self.transitions.retain(|id, _| backends.contains(id));
         self.seen.resolutions.retain(|address, _| addresses.contains(address));
         self.seen.first_tables.retain(|key, _| keys.contains(key));
         self.built.retain(|key| keys.contains(key));

@@ -177,8 +177,7 @@ fn troubles(found: &ObservedInterface, asked: AttachMode) -> Vec<String> {
 }
 
 fn packets(counters: &Counters) -> PacketsDocument {
-    let to_all = counters.backends.values().chain(counters.removed_backends.values());
-    let forwarded = to_all.map(|traffic| traffic.packets).sum::<u64>() + counters.removed_services.packets;
+    let forwarded = counters.forwarded().packets;
     let by_reason = |reasons: &std::collections::BTreeMap<&'static str, Traffic>| {
         reasons.iter().map(|(reason, traffic)| ((*reason).to_owned(), traffic.packets)).collect()
     };

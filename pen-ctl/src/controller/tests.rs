@@ -8,6 +8,7 @@ mod http;
 mod interfaces;
 mod journal;
 mod logs;
+mod metrics;
 mod revisions;
 
 use std::path::Path;

@@ -25,7 +25,7 @@ pub(super) async fn operate(
     listener: UnixListener,
     door: Door,
 ) -> Result<(), CliError> {
-    let (handle, calls) = ControllerHandle::with_journal(controller.journal().clone());
+    let (handle, calls) = ControllerHandle::to(&controller);
     let (end, ended) = oneshot::channel::<()>();
     let server = tokio::spawn(server::serve(listener, door, handle.clone(), async { drop(ended.await) }));
     let signals = Signals::new().map_err(|error| CliError::failed(format!("listen for signals: {error}")))?;

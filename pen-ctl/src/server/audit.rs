@@ -64,6 +64,7 @@ fn what(request: &Request) -> String {
         | Request::ServiceShow { .. }
         | Request::BackendList { .. }
         | Request::Clients
+        | Request::Metrics
         | Request::InterfaceList => "looked".to_owned(),
     }
 }

@@ -1,4 +1,5 @@
-//! Which path and method asks for what, under `/v1/`; and `/`, the status page for browsers.
+//! Which path and method asks for what, under `/v1/`; beside it `/metrics`, where Prometheus looks, and `/`, the status
+//! page for browsers.
 //!
 //! | path | GET | POST | PATCH | PUT | DELETE |
 //! | --- | --- | --- | --- | --- | --- |
@@ -26,7 +27,7 @@ use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
 use super::message::{Answer, Body, Document, Failure, Name, Optional, Query, Which, Writer, not_found};
-use super::{audit, clients, events, page};
+use super::{audit, clients, events, metrics, page};
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Interfaces, Reply, Request};
 use crate::cli::render::Style;
 use crate::cli::render::status::View;
@@ -56,6 +57,7 @@ pub fn router(controller: ControllerHandle) -> Router {
         .route("/v1/interfaces", get(interface_list).post(attach).delete(detach_all))
         .route("/v1/interfaces/{name}", get(interface_show).put(attach_one).delete(detach))
         .route("/v1/events", get(events::events))
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/reload", post(reload))
         .route("/v1/stop", post(stop))
         .fallback(unknown_path)

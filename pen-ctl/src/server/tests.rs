@@ -3,6 +3,7 @@
 mod clients;
 mod conditions;
 mod events;
+mod metrics;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -8,6 +8,7 @@ mod kept;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 pub(crate) use directory::prepare;
 pub use error::StoreError;
@@ -16,6 +17,7 @@ pub use history::{BURST_SECONDS, Cause, Entry, Note, STATES_BEFORE};
 pub use kept::Trial;
 
 use super::desired::Desired;
+use crate::metrics::timings::Timings;
 use files::{NotPut, put};
 use history::History;
 use kept::Kept;
@@ -41,6 +43,7 @@ pub struct Store {
     /// The file may say something else than `kept`, because writing failed: it is to be written again.
     unsettled: Option<String>,
     history: History,
+    timings: Timings,
     lock: File,
 }
 
@@ -76,7 +79,16 @@ impl Store {
             }
         };
         let directory = directory.to_owned();
-        let mut store = Self { directory, files, kept, fresh, unsettled: None, history, lock };
+        let mut store = Self {
+            directory,
+            files,
+            kept,
+            fresh,
+            unsettled: None,
+            history,
+            timings: Timings::default(),
+            lock,
+        };
         if fresh {
             store.write(store.kept.clone())?;
         }
@@ -123,7 +135,16 @@ impl Store {
             None => Kept::empty(random_seed()?),
         };
         let directory = directory.to_owned();
-        let mut store = Self { directory, files, kept, fresh: false, unsettled: None, history, lock };
+        let mut store = Self {
+            directory,
+            files,
+            kept,
+            fresh: false,
+            unsettled: None,
+            history,
+            timings: Timings::default(),
+            lock,
+        };
         store.write(store.kept.clone())?;
         Ok((store, Some(Recovered { why, aside, from })))
     }
@@ -133,6 +154,11 @@ impl Store {
     pub fn peek(directory: &Path) -> Result<Option<Desired>, StoreError> {
         let Some(bytes) = read(&RealFiles, directory)? else { return Ok(None) };
         Ok(Some(Kept::parse(&directory.join(STATE_FILE), &bytes)?.desired))
+    }
+
+    /// Where it writes down how long it takes to make a state durable.
+    pub fn measure(&mut self, timings: Timings) {
+        self.timings = timings;
     }
 
     /// What the administrator wants.
@@ -300,7 +326,10 @@ impl Store {
     /// Makes `kept` what holds, here and on disk; or nothing, when that fails: if the new file may be there, the old one
     /// is put back, and where not even that works, later ([`Store::settle`]).
     fn write(&mut self, kept: Kept) -> Result<(), StoreError> {
-        match self.put(&kept) {
+        let begun = Instant::now();
+        let put = self.put(&kept);
+        self.timings.state_written(begun.elapsed());
+        match put {
             Ok(()) => {
                 self.kept = kept;
                 self.unsettled = None;

@@ -1,0 +1,46 @@
+//! Takes down what metrics are written from.
+
+use super::Controller;
+use crate::metrics::{BackendSample, ServiceSample, Snapshot};
+use crate::state::desired::{Backend, Service};
+
+impl Controller {
+    /// All there is to count, as of now. Reads no file and formats nothing: that is done elsewhere.
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        let (counters, tracking) = (self.plane.counters(), self.plane.tracking());
+        for error in [counters.as_ref().err(), tracking.as_ref().err()].into_iter().flatten() {
+            tracing::debug!("left out of the metrics: {error}");
+        }
+        let desired = self.store.desired();
+        Snapshot {
+            interfaces: desired.interfaces.iter().map(|spec| self.interface(spec)).collect(),
+            services: desired.services.iter().map(|service| self.sample(service)).collect(),
+            counters: counters.ok(),
+            tracking: tracking.ok(),
+            failures: self.failures.len(),
+        }
+    }
+
+    fn sample(&self, service: &Service) -> ServiceSample {
+        ServiceSample {
+            name: service.name.clone(),
+            vip: service.vip,
+            affinity: service.affinity,
+            scheduler: service.scheduler,
+            tracking: service.tracking,
+            backends: service.backends.iter().map(|backend| self.sample_of(service, backend)).collect(),
+        }
+    }
+
+    fn sample_of(&self, service: &Service, backend: &Backend) -> BackendSample {
+        let id = (service.vip, backend.address);
+        BackendSample {
+            address: backend.address,
+            weight: backend.weight,
+            state: backend.state,
+            health: self.seen.health.get(&id).map(|sighting| sighting.status).unwrap_or_default(),
+            serving: self.standings.get(&id).is_some_and(|standing| standing.serving),
+            transitions: self.transitions.get(&id).copied().unwrap_or_default(),
+        }
+    }
+}
