@@ -94,7 +94,7 @@ fn text(document: &crate::doctor::DoctorDocument, style: super::render::Style) -
             Verdict::Warning => ("warning", Tone::Attention),
             Verdict::Problem => ("problem", Tone::Bad),
         };
-        let on = if finding.on.is_empty() { String::new() } else { format!("{} ", finding.on) };
+        let on = if finding.on.is_empty() { String::new() } else { format!("{}: ", finding.on) };
         let word = style.paint(tone, &format!("{word:<9}"));
         text.push_str(&format!("{word}{:<18}{on}{}\n", finding.check, finding.what));
         for step in &finding.fix {
