@@ -4,6 +4,7 @@ use pen_ctl::dataplane::xdp::{OpenOptions, XdpPlane};
 use pen_ctl::dataplane::{AttachMode, DataPlane, InterfaceTarget, Mac, Operation};
 
 use crate::kernel::detach_by_force;
+use crate::pinned;
 use crate::place::{Place, ip, program_on, target};
 use crate::wants::Do;
 
@@ -126,6 +127,22 @@ fn a_link_that_was_detached_by_force_is_seen_and_mended() {
     assert!(!seen["a0"].attached);
     plane.attach("a0", &target);
     assert!(plane.observe().unwrap().interfaces["a0"].attached);
+}
+
+#[test]
+fn a_way_out_that_someone_closed_is_seen_and_mended() {
+    let Some(place) = Place::enter() else { return };
+    let target = place.interface("a0", "a1");
+    let mut plane = place.open().unwrap();
+    plane.attach("a0", &target);
+    assert!(plane.observe().unwrap().interfaces["a0"].intact);
+    let mut egress: aya::maps::xdp::DevMapHash<_> = pinned::open(&place, "egress");
+    egress.remove(target.ifindex).unwrap();
+    let seen = plane.observe().unwrap().interfaces["a0"].clone();
+    assert!(!seen.intact && seen.troubles.len() == 1, "{seen:?}");
+    plane.attach("a0", &target);
+    let seen = plane.observe().unwrap().interfaces["a0"].clone();
+    assert!(seen.intact && seen.troubles.is_empty(), "{seen:?}");
 }
 
 #[test]

@@ -31,11 +31,24 @@ struct InterfaceRequest {
     rest_of_union: [u8; 16],
 }
 
+const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETHTOOL_SFLAGS: u32 = 0x26;
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+
+/// Whether an interface of the calling thread's network namespace takes VLAN tags off frames that it receives.
+pub fn receive_vlan_offload(interface: &str) -> io::Result<bool> {
+    ethtool(interface, ETHTOOL_GFLAGS, 0).map(|flags| flags & ETH_FLAG_RXVLAN != 0)
+}
+
+/// Has it do so, or not.
+pub fn set_receive_vlan_offload(interface: &str, on: bool) -> io::Result<()> {
+    let others = ethtool(interface, ETHTOOL_GFLAGS, 0)? & !ETH_FLAG_RXVLAN;
+    ethtool(interface, ETHTOOL_SFLAGS, others | if on { ETH_FLAG_RXVLAN } else { 0 }).map(drop)
+}
+
 /// Turns an offload of `interface` (in the calling thread's network namespace) off.
 pub fn disable_offload(interface: &str, offload: Offload) -> io::Result<()> {
     const ETHTOOL_STXCSUM: u32 = 0x17;
-    const ETHTOOL_GFLAGS: u32 = 0x25;
-    const ETHTOOL_SFLAGS: u32 = 0x26;
     const ETH_FLAG_TXVLAN: u32 = 1 << 7;
     match offload {
         Offload::TransmitChecksum => ethtool(interface, ETHTOOL_STXCSUM, 0).map(drop),

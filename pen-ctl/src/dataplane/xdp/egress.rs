@@ -10,11 +10,8 @@ impl XdpPlane {
     /// Lets frames from other interfaces leave by this one.
     pub(super) fn open_egress(&mut self, name: &str, ifindex: u32) {
         if let Err(error) = self.maps.egress.insert(ifindex, ifindex, None, 0) {
-            tracing::warn!(
-                interface = name,
-                "packets that came in by other interfaces cannot leave by this one: {}",
-                chain(&error)
-            );
+            // What this leads to is told by `egress_seen`.
+            tracing::debug!(interface = name, "let packets leave by it: {}", chain(&error));
         }
     }
 
@@ -24,9 +21,12 @@ impl XdpPlane {
         let _ = self.maps.egress.remove(ifindex);
     }
 
-    /// Whether packets find the way to this interface.
-    pub(super) fn egress_is_open(&self, ifindex: u32) -> bool {
-        self.maps.egress.get(ifindex, 0).is_ok_and(|found| found.if_index == ifindex)
+    /// Whether packets from other interfaces find the way to this one; where not, in words.
+    pub(super) fn egress_seen(&self, ifindex: u32) -> Option<String> {
+        let open = self.maps.egress.get(ifindex, 0).is_ok_and(|found| found.if_index == ifindex);
+        let why = "packets that come in by other interfaces cannot leave by it: the kernel does not keep it in the \
+                   device map; detach it and attach it again";
+        (!open).then(|| why.to_owned())
     }
 
     /// Adds what stands in the way of frames that other interfaces hand to those that `backends` are behind.

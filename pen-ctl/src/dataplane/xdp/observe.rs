@@ -92,15 +92,18 @@ impl XdpPlane {
             let mode = link.mode(&states);
             let in_place = states.get(&link.facts.ifindex).is_some_and(|state| state.name == link.interface);
             let target = self.observed_target(half, &link, mode);
-            let (tags_stay, trouble) = match mode {
-                Some(_) => stripping_seen(&link.interface, link.facts.ifindex),
-                None => (true, None),
+            let (tags_stay, stripping, egress) = match mode {
+                Some(_) => {
+                    let (stay, trouble) = stripping_seen(&link.interface, link.facts.ifindex);
+                    (stay, trouble, self.egress_seen(target.ifindex))
+                }
+                None => (true, None, None),
             };
             let interface = ObservedInterface {
                 mode: mode.unwrap_or(target.mode),
                 attached: mode.is_some() && in_place && link.facts.program == self.program_id,
-                intact: tags_stay && self.egress_is_open(target.ifindex),
-                troubles: trouble.into_iter().collect(),
+                intact: tags_stay && egress.is_none(),
+                troubles: stripping.into_iter().chain(egress).collect(),
                 target,
             };
             (link.interface, interface)
