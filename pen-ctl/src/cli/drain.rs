@@ -44,6 +44,7 @@ async fn begin(global: &Global, leaving: &Leaving<'_>, time: &str, wait: bool) -
     let mut interrupt = signal(SignalKind::interrupt())
         .map_err(|error| CliError::failed(format!("listen for signals: {error}")))?;
     let client = global.client();
+    refuse_older(&client, leaving).await?;
     let path = format!("{}?drain={}", leaving.path, segment(time));
     let begun = client.send(Method::DELETE, &path, None).await?;
     let drain = begun.read::<BackendDocument>()?.drain;
@@ -67,6 +68,15 @@ async fn begin(global: &Global, leaving: &Leaving<'_>, time: &str, wait: bool) -
     let document = ChangeDocument { changed: true, warnings: Vec::new() };
     render::print(&if global.json { body(&document)? } else { removed(leaving, &progress) });
     Ok(())
+}
+
+/// A controller from before there were drains would not see that one is asked for, and remove the backend at once.
+async fn refuse_older(client: &Client, leaving: &Leaving<'_>) -> Result<(), CliError> {
+    let document: serde_json::Value = client.send(Method::GET, leaving.path, None).await?.read()?;
+    if document.get("drain").is_some() {
+        return Ok(());
+    }
+    Err(CliError::failed("the controller is an older version that does not know drains; upgrade it first"))
 }
 
 /// Looks every second until the backend is not there any more: true.

@@ -43,6 +43,8 @@ pub(super) struct Drains {
     counting: Option<Duration>,
     /// When (uptime) the next count is due at the earliest.
     next: Duration,
+    /// Why nobody was counted the last time.
+    uncounted: Option<String>,
     /// Why something that is due was not done.
     trouble: Option<String>,
 }
@@ -172,6 +174,7 @@ impl Controller {
             Ok(counts) => {
                 let since = &self.drains.since;
                 let still = |id: &Id| since.get(id).is_some_and(|since| *since + took <= now);
+                self.drains.uncounted = None;
                 self.drains.counts.extend(counts.into_iter().filter(|(id, _)| still(id)));
             }
             Err(error) => self.not_counted(&error),
@@ -180,7 +183,10 @@ impl Controller {
 
     fn not_counted(&mut self, error: &DataPlaneError) {
         let message = format!("who is left on draining backends is not known: {error}");
-        self.journal().warn(Note::new(Kind::Drain, message));
+        if self.drains.uncounted.as_ref() != Some(&message) {
+            self.journal().warn(Note::new(Kind::Drain, &message));
+        }
+        self.drains.uncounted = Some(message);
         self.drains.counts.clear();
         self.drains.next = self.clock.uptime() + COUNT_EVERY * SHARE_OF_TIME;
     }
@@ -215,7 +221,10 @@ impl Controller {
             seconds_left: remove_at.saturating_sub(self.clock.unix_seconds()),
             clients_left: count.map(|count| count.left),
             clients_seen_last_minute: count.map(|count| count.recent),
-            detail: detail(service, count),
+            detail: match &self.drains.uncounted {
+                Some(why) if tracked::remembers(service) => why.clone(),
+                _ => detail(service, count),
+            },
         })
     }
 

@@ -188,6 +188,22 @@ fn clients_of_a_backend_that_is_down_for_a_moment_are_still_waited_for() {
 }
 
 #[test]
+fn where_counting_fails_that_is_said_and_nobody_is_taken_for_gone() {
+    let mut bench = Bench::with_web();
+    bench.done(drain(12, 600));
+    bench.clock.0.fetch_add(1000, Ordering::Relaxed);
+    let _ = bench.controller().census_due().unwrap();
+    let (what, why) = ("read the tracking tables".to_owned(), "out of memory".to_owned());
+    bench.controller().counted(Err(DataPlaneError { what, why, hint: String::new() }));
+    bench.controller().reconcile();
+    assert_eq!(bench.left(), Some((None, 599)));
+    let detail = bench.status().services[0].backends[1].drain.clone().unwrap().detail;
+    assert!(detail.contains("out of memory"), "{detail}");
+    bench.pass(20);
+    assert_eq!(bench.addresses(), [ip(11)], "the next count found nobody");
+}
+
+#[test]
 fn a_drain_that_makes_no_sense_is_refused() {
     let mut bench = Bench::with_web();
     bench.refused(drain(13, 600), "has no backend 10.0.0.13");
