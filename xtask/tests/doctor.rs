@@ -204,7 +204,7 @@ fn a_server_that_does_not_listen_on_the_vip_is_named() {
 
 #[test]
 fn someone_elses_program_is_named_with_the_way_to_detach_it() {
-    let Some(cluster) = Cluster::for_test(XTASK, 1, 1) else { return };
+    let Some(mut cluster) = Cluster::for_test(XTASK, 1, 1) else { return };
     let namespace = &cluster.lab.balancers[0].namespace;
     namespace
         .ip_batch("link add taken0 type veth peer name taken1\nlink set taken0 up\nlink set taken1 up\n")
@@ -215,6 +215,14 @@ fn someone_elses_program_is_named_with_the_way_to_detach_it() {
     let document = doctor(cluster.pen(), "--interface taken0");
     assert_finds(&document, "foreign-programs", "taken0", &["lab_pass", "ip link set dev taken0 xdp off"]);
     assert_eq!(document.problems, 1, "{:#?}", document.findings);
+
+    // Somebody was faster than pen on an interface that it is to be attached to.
+    let namespace = std::sync::Arc::clone(namespace);
+    cluster.pen().ok("stop --detach").unwrap();
+    let _theirs = namespace.run(|| PassProgram::attach("eth0")).unwrap();
+    cluster.pen_mut().start("").unwrap();
+    let document = doctor(cluster.pen(), "");
+    assert_finds(&document, "foreign-programs", "eth0", &["lab_pass", "ip link set dev eth0 xdp off"]);
 }
 
 #[test]
