@@ -1,5 +1,6 @@
 //! What is asked of the controller, and what it answers. The command line and the HTTP API are two ways to say it.
 
+pub mod configuration;
 pub mod document;
 pub mod event;
 
@@ -13,6 +14,7 @@ use crate::state::desired::InterfaceSpec;
 use crate::state::revision::{Condition, Revision};
 use crate::state::spec::{BackendSpec, ServiceSpec};
 use crate::tracked::View;
+use configuration::{AppliedDocument, ConfigDocument, HistoryDocument, How, StateDetail};
 use document::{
     BackendDocument, BackendList, ChangeDocument, InterfaceList, ServiceDocument, ServiceList, StatusDocument,
 };
@@ -116,14 +118,36 @@ pub enum Request {
     Detach(Interfaces),
     /// Interfaces attached or meant to be: [`Reply::Interfaces`].
     InterfaceList,
-    /// Replace services and backends by those of a file: [`Reply::Changed`].
+    /// Replace services and backends by those of a file: [`Reply::Applied`].
     Apply {
         /// What the file is called, for messages.
         file: String,
         /// Its contents: TOML.
         text: String,
+        /// For good, on trial, or not at all.
+        how: How,
     },
-    /// Read the controller's own file again and apply it (SIGHUP): [`Reply::Changed`].
+    /// Keep what is on trial: [`Reply::Changed`].
+    Confirm,
+    /// Take back what is on trial: [`Reply::Changed`].
+    RollBack,
+    /// The desired state as a file: [`Reply::Config`].
+    Export,
+    /// The states that are kept: [`Reply::History`].
+    History,
+    /// One of them: [`Reply::State`].
+    HistoryShow {
+        /// Which.
+        number: u64,
+    },
+    /// Make one of them the desired state: [`Reply::Applied`].
+    HistoryRestore {
+        /// Which.
+        number: u64,
+        /// For good, on trial, or not at all.
+        how: How,
+    },
+    /// Read the controller's own file again and apply it (SIGHUP): [`Reply::Applied`].
     Reload,
     /// End the controller; forwarding goes on unless `detach`: [`Reply::Changed`], after which it ends.
     Stop {
@@ -165,6 +189,14 @@ pub enum Reply {
     Metrics(Box<Snapshot>),
     /// Something was changed, or was already so.
     Changed(ChangeDocument),
+    /// A desired state took the place of another, or would.
+    Applied(Box<AppliedDocument>),
+    /// The desired state as a file.
+    Config(ConfigDocument),
+    /// The states that are kept.
+    History(HistoryDocument),
+    /// One of them.
+    State(Box<StateDetail>),
 }
 
 /// Why a request was not done. Nothing has changed, unless the message says so.

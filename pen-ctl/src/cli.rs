@@ -11,6 +11,7 @@ pub mod backend;
 pub mod backend_setup;
 pub mod client;
 pub mod completions;
+pub mod configuration;
 pub mod doctor;
 mod drain;
 pub mod error;
@@ -135,6 +136,13 @@ pub enum Command {
     BackendSetup(backend_setup::BackendSetupArgs),
     /// Find out what is wrong with this balancer and its backends, and what to type
     Doctor(doctor::DoctorArgs),
+    /// Make a configuration file the desired state: at once, on trial, or only to see what would be other
+    Apply(configuration::ApplyArgs),
+    /// Write the desired state out as a configuration file
+    Export(configuration::ExportArgs),
+    /// Look at the desired states from before, and bring one back
+    #[command(args_conflicts_with_subcommands = true)]
+    History(configuration::HistoryArgs),
     /// Say whether a configuration file is right; needs neither root nor a controller
     Check(look::CheckArgs),
     /// Print completions of commands and options for a shell
@@ -228,6 +236,9 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Events(args) => events::execute(&global, &args),
         Command::BackendSetup(args) => backend_setup::backend_setup(&global, &args),
         Command::Doctor(args) => doctor::doctor(&global, &args),
+        Command::Apply(args) => configuration::apply(&global, &args),
+        Command::Export(_) => configuration::export(&global),
+        Command::History(args) => configuration::history(&global, &args),
         Command::Check(args) => look::check(&global, &args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => man::man(&args),

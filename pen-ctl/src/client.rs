@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST, IF_MATCH};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, IF_MATCH};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -140,6 +140,7 @@ impl Client {
             .uri(path)
             .header(HOST, "pen")
             .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json")
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(|error| self.garbled(format!("no request can be made of {path}: {error}")))?;
         let (response, _connection) = self.ask(request).await?;

@@ -1,5 +1,6 @@
 //! The configuration file: TOML in, checked whole, with line and column of what is wrong.
 
+pub mod export;
 mod keys;
 mod places;
 

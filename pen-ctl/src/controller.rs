@@ -8,10 +8,12 @@ mod change;
 mod clock;
 mod drain;
 mod file;
+mod history;
 mod http;
 mod metrics;
 mod reconcile;
 mod status;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -22,8 +24,9 @@ pub use actor::{Call, ControllerHandle, serve};
 pub(crate) use change::no_backend;
 pub use clock::{Clock, SystemClock};
 pub use drain::Census;
-pub use file::apply_at_start;
+pub use file::{applies_at_start, apply_at_start};
 pub use http::wanted_address;
+pub use trial::expire_at_start;
 
 use crate::api::document::{BackendList, ServiceList};
 use crate::api::event::Kind;
@@ -33,7 +36,7 @@ use crate::journal::{Journal, Note};
 use crate::metrics::timings::Timings;
 use crate::server::tcp::Door;
 use crate::state::revision::Revision;
-use crate::state::store::Store;
+use crate::state::store::{Cause, Store};
 use crate::surroundings::{Check, Event, Surroundings, Watched};
 use crate::target::{Seen, Sighting, Standings};
 use crate::tracked::View;
@@ -98,6 +101,12 @@ pub struct Controller {
     drains: Drains,
     /// How often health changed, by backend that is there now.
     transitions: BTreeMap<(ServiceKey, IpAddr), u64>,
+    /// Who asked for what is being done.
+    user: Option<u32>,
+    /// When (uptime) what is on trial is rolled back.
+    trial_due: Option<Duration>,
+    /// Why the history lags behind.
+    history_trouble: Option<String>,
 }
 
 impl Controller {
@@ -110,7 +119,7 @@ impl Controller {
         options: Options,
     ) -> Self {
         store.measure(options.timings.clone());
-        Self {
+        let mut controller = Self {
             store,
             plane,
             surroundings,
@@ -129,12 +138,18 @@ impl Controller {
             announced: Announced::default(),
             drains: Drains::default(),
             transitions: BTreeMap::new(),
-        }
+            user: None,
+            trial_due: None,
+            history_trouble: None,
+        };
+        controller.begin_trial();
+        controller.record(None, Cause::Found);
+        controller
     }
 
     /// Does what is asked if the desired state is one that it may be done to.
     pub fn ask(&mut self, asked: Asked) -> Result<Answered, ApiError> {
-        let Asked { request, user: _, condition } = asked;
+        let Asked { request, user, condition } = asked;
         if !condition.holds(&self.revision()) {
             return Err(ApiError::new(
                 ErrorCode::Changed,
@@ -142,8 +157,14 @@ impl Controller {
                 "look at what was changed, then ask again",
             ));
         }
-        let reply = self.handle(request)?;
-        Ok(Answered { reply, revision: self.revision() })
+        self.refuse_on_trial(&request)?;
+        self.user = user;
+        let cause = self.cause(&request);
+        let reply = self.handle(request);
+        self.user = None;
+        // Whatever it came to: what holds now is in the history.
+        self.record(user, cause);
+        Ok(Answered { reply: reply?, revision: self.revision() })
     }
 
     /// Which desired state there is.
@@ -152,7 +173,7 @@ impl Controller {
     }
 
     /// Does what is asked: checks it whole, makes it durable, has it carried out, answers.
-    pub fn handle(&mut self, request: Request) -> Result<Reply, ApiError> {
+    fn handle(&mut self, request: Request) -> Result<Reply, ApiError> {
         match request {
             Request::Status => Ok(Reply::Status(Box::new(self.status()))),
             Request::ServiceList => Ok(Reply::Services(ServiceList { services: self.service_documents() })),
@@ -172,7 +193,13 @@ impl Controller {
             Request::Metrics => Ok(Reply::Metrics(Box::new(self.snapshot()))),
             Request::Attach(interfaces) => self.attach(interfaces),
             Request::Detach(interfaces) => self.detach(&interfaces),
-            Request::Apply { file, text } => self.apply_text(&file, &text),
+            Request::Apply { file, text, how } => self.apply_text(&file, &text, how),
+            Request::Confirm => self.confirm(),
+            Request::RollBack => self.roll_back(),
+            Request::Export => Ok(self.export()),
+            Request::History => Ok(self.history()),
+            Request::HistoryShow { number } => self.history_show(number),
+            Request::HistoryRestore { number, how } => self.history_restore(number, how),
             Request::Reload => self.reload(),
             Request::Stop { detach } => self.stop(detach),
         }
@@ -215,6 +242,7 @@ impl Controller {
 
     /// Looks the data plane up afresh and repairs what someone else changed. Called every five seconds.
     pub fn tick(&mut self) {
+        let _ = self.store.settle();
         if !self.seen.links.is_empty() {
             self.start();
         }
@@ -222,12 +250,12 @@ impl Controller {
         self.plane.drain_log();
     }
 
-    /// In how long [`Controller::reconcile`] has something to do by itself: a first table's time or a drain's is up, or
+    /// In how long [`Controller::reconcile`] has something to do by itself: a first table's time or a drain's or a trial's is up, or
     /// [`Controller::census_due`] has a count to make.
     pub fn wake_in(&self) -> Option<Duration> {
         let first_table = self.seen.first_tables.values().min();
         let first_table = first_table.map(|due| due.saturating_sub(self.clock.uptime()));
-        [first_table, self.deadline_in(), self.census_in()].into_iter().flatten().min()
+        [first_table, self.deadline_in(), self.census_in(), self.trial_in()].into_iter().flatten().min()
     }
 
     /// Interfaces are known: requests may come.

@@ -12,7 +12,10 @@ use crate::api::{ApiError, ErrorCode};
 use crate::cli::Global;
 use crate::cli::error::CliError;
 use crate::config::{self, Config};
-use crate::controller::{Controller, Options, SystemClock, apply_at_start, wanted_address};
+use crate::controller::{
+    Clock, Controller, Options, SystemClock, applies_at_start, apply_at_start, expire_at_start,
+    wanted_address,
+};
 use crate::journal::{Journal, Note};
 use crate::log::{self, LogFormat};
 use crate::server::socket::{BoundSocket, SocketError};
@@ -124,8 +127,9 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
     let (socket, listener) =
         patiently(|| BoundSocket::bind(&global.socket()), SocketError::is_live).map_err(CliError::failed)?;
     let mut store = open_state(global, args)?;
+    let (journal, clock) = (Journal::new(), SystemClock::start());
+    expire_at_start(&mut store, clock.unix_seconds(), &journal);
     let wanted = wanted(&store, file.as_ref())?;
-    let journal = Journal::new();
     let door = Door::default();
     patiently(|| door.open(wanted_address(args.http, &wanted)), |error| error.in_use)
         .map_err(ApiError::from)?;
@@ -133,7 +137,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
     let started = format!("pen {} runs as process {}", env!("CARGO_PKG_VERSION"), std::process::id());
     journal.note(Note::new(Kind::Started, started));
     if let Some(file) = &file {
-        apply(&mut store, file, &journal)?;
+        apply(&mut store, file, clock.unix_seconds(), &journal)?;
     }
     let (events, heard) = mpsc::channel(EVENTS);
     let surroundings = platform::surroundings(events)?;
@@ -144,7 +148,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
         journal,
         ..Options::default()
     };
-    let controller = Controller::new(store, plane, surroundings, Box::new(SystemClock::start()), options);
+    let controller = Controller::new(store, plane, surroundings, Box::new(clock), options);
     let outcome = runtime.block_on(operate::operate(controller, heard, listener, door));
     drop(socket);
     outcome
@@ -183,20 +187,22 @@ fn patiently<T, E>(attempt: impl Fn() -> Result<T, E>, in_the_way: impl Fn(&E) -
 /// What will be wanted once the file is applied.
 fn wanted(store: &Store, file: Option<&File>) -> Result<Desired, CliError> {
     match file {
-        Some(file) if store.applied() != Some(file.config.digest()) => {
+        Some(file) if applies_at_start(store, file.config.digest()) => {
             Ok(file.config.onto(store.desired()).map_err(ApiError::from)?)
         }
         _ => Ok(store.desired().clone()),
     }
 }
 
-/// Makes the file the desired state, unless it is the one applied last.
-fn apply(store: &mut Store, file: &File, journal: &Journal) -> Result<(), CliError> {
+/// Makes the file the desired state, unless it is the one applied last, was taken back since, or something is on trial.
+fn apply(store: &mut Store, file: &File, now: u64, journal: &Journal) -> Result<(), CliError> {
     let path = file.path.display().to_string();
     let path = path.escape_debug();
-    match apply_at_start(store, &file.path)? {
+    match apply_at_start(store, &file.path, now)? {
         true => journal.note(Note::new(Kind::Applied, format!("configuration {path} applied"))),
-        false => tracing::info!("{path} is as it was applied: the stored state stands"),
+        false => {
+            tracing::info!("{path} was applied before, or something is on trial: the stored state stands")
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 mod audit;
 pub mod clients;
+mod configuration;
 pub mod connection;
 mod events;
 mod gate;

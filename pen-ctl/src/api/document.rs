@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::configuration::TrialDocument;
 use crate::dataplane::{
     Affinity, AttachMode, HealthStatus, Mac, OnEmpty, Scheduler, ServiceKey, Tracking, TrackingUse,
 };
@@ -55,6 +56,8 @@ pub struct ControllerDocument {
     pub seed: u64,
     /// Which desired state there is: what the header `ETag` says and `If-Match` compares.
     pub revision: Option<Revision>,
+    /// What waits to be confirmed.
+    pub trial: Option<TrialDocument>,
 }
 
 /// An interface.

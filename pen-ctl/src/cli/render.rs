@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 pub mod clients;
+pub mod difference;
 pub mod status;
 pub mod table;
 

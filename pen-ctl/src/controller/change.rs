@@ -172,7 +172,7 @@ impl Controller {
         let before = self.store.desired().clone();
         if desired != before {
             self.open_door(&desired)?;
-            self.store.replace(desired)?;
+            self.replace(desired)?;
         }
         self.settle();
         let outcome = self.take_back_if_refused(before, subjects);
@@ -191,7 +191,7 @@ impl Controller {
             let hint = "nothing was changed by this command; it is tried again every 5 s";
             return Err(ApiError::new(ErrorCode::Refused, why, hint));
         }
-        self.store.replace(before)?;
+        self.replace(before)?;
         self.settle();
         Err(ApiError::new(ErrorCode::Refused, why, "nothing was changed"))
     }

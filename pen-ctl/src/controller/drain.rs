@@ -17,6 +17,7 @@ use crate::dataplane::clients::Clients;
 use crate::dataplane::{Affinity, DataPlaneError, ServiceKey};
 use crate::journal::Note;
 use crate::state::desired::{AdminState, Backend, Service};
+use crate::state::store::Cause;
 use crate::state::text;
 use crate::tracked::{self, Count, Counts};
 
@@ -133,6 +134,7 @@ impl Controller {
             return;
         }
         self.drains.trouble = None;
+        self.record(None, Cause::Changed);
         for (service, address, left) in ended {
             let message = match left {
                 Some(0) => "removed: nobody was left on it".to_owned(),

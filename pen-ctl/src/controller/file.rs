@@ -3,49 +3,112 @@
 use std::path::Path;
 
 use super::Controller;
-use super::change::changed;
+use crate::api::configuration::{AppliedDocument, How};
 use crate::api::event::Kind;
 use crate::api::{ApiError, Reply};
 use crate::config::{self, Config};
 use crate::journal::Note;
-use crate::state::store::Store;
+use crate::state::desired::Desired;
+use crate::state::store::{self, Cause, Store};
+use crate::state::{difference, validate};
 
-/// Applies a file at the start of a controller if it is other than the one applied last; else durable state
-/// stands, with all that was changed at run time. Says whether it did.
+/// Where a desired state comes from, and so what is remembered beside it.
+pub(super) enum Source {
+    /// A file with this digest.
+    File(String),
+    /// The history, from when the file with this digest was the last.
+    Earlier(Option<String>),
+}
+
+/// Whether a start applies a file: one that is other than the one applied last, that was not taken back since, and
+/// only while nothing is on trial.
+pub fn applies_at_start(store: &Store, digest: &str) -> bool {
+    store.trial().is_none() && ![store.applied(), store.taken_back()].contains(&Some(digest))
+}
+
+/// Applies a file at the start of a controller, see [`applies_at_start`]; else durable state stands, with all that was
+/// changed at run time. Says whether it did. `now` in Unix seconds.
 ///
 /// # Errors
 /// The file cannot be read or is wrong, or the state cannot be written: nothing changed.
-pub fn apply_at_start(store: &mut Store, path: &Path) -> Result<bool, ApiError> {
-    let config = Config::parse(&path.display().to_string(), &config::read(path)?)?;
-    if store.applied() == Some(config.digest()) {
+pub fn apply_at_start(store: &mut Store, path: &Path, now: u64) -> Result<bool, ApiError> {
+    let name = path.display().to_string();
+    let config = Config::parse(&name, &config::read(path)?)?;
+    if !applies_at_start(store, config.digest()) {
         return Ok(false);
     }
     let desired = config.onto(store.desired())?;
+    validate::desired(&desired)?;
     store.replace_from_file(desired, config.digest(), None)?;
+    // The history lags behind if this fails; the controller tries again and says so.
+    let _ = store.record(&store::Note { time: now, user: None, cause: Cause::Applied(name) });
     Ok(true)
 }
 
 impl Controller {
     /// Makes a file's text the desired state.
-    pub(super) fn apply_text(&mut self, file: &str, text: &str) -> Result<Reply, ApiError> {
+    pub(super) fn apply_text(&mut self, file: &str, text: &str, how: How) -> Result<Reply, ApiError> {
         let config = Config::parse(file, text)?;
         let desired = config.onto(self.store.desired())?;
+        self.replace_all(file, desired, Source::File(config.digest().to_owned()), how)
+    }
+
+    /// Makes another desired state the one that holds: for good, on trial, or only to see what would be other.
+    pub(super) fn replace_all(
+        &mut self,
+        what: &str,
+        desired: Desired,
+        source: Source,
+        how: How,
+    ) -> Result<Reply, ApiError> {
+        validate::desired(&desired)?;
         self.check_memory(&desired)?;
-        self.open_door(&desired)?;
-        let same = desired == *self.store.desired();
-        if !same || self.store.applied() != Some(config.digest()) {
-            self.store.replace_from_file(desired, config.digest(), None)?;
+        let changed = desired != *self.store.desired();
+        let differences = difference::between(self.store.desired(), &desired);
+        let trial = how.confirm.map(|time| self.trial_time(what, time)).transpose()?;
+        let mut document =
+            AppliedDocument { changed, dry_run: how.dry_run, differences, trial: None, warnings: Vec::new() };
+        if how.dry_run {
+            document.warnings = self.foreseen(&desired);
+            return Ok(Reply::Applied(Box::new(document)));
         }
-        let outcome = if same { "nothing changed" } else { "the desired state changed" };
-        let message = format!("configuration {} applied: {outcome}", file.escape_debug());
-        self.journal().note(Note::new(Kind::Applied, message));
-        self.reconcile();
-        Ok(match changed(!same) {
-            Reply::Changed(document) => {
-                Reply::Changed(crate::api::document::ChangeDocument { warnings: self.warnings(), ..document })
+        self.open_door(&desired)?;
+        // Nothing to try where nothing changes.
+        let trial = trial.filter(|_| changed);
+        match source {
+            Source::File(digest) if changed || self.store.applied() != Some(&digest) => {
+                self.store.replace_from_file(desired, &digest, trial)?;
             }
-            other => other,
-        })
+            Source::Earlier(applied) if changed => self.store.replace_by_earlier(desired, applied, trial)?,
+            _ => {}
+        }
+        self.begin_trial();
+        let outcome = match (&document.changed, self.trial_document()) {
+            (false, _) => "nothing changed".to_owned(),
+            (true, None) => "the desired state changed".to_owned(),
+            (true, Some(trial)) => format!("on trial until {}", trial.until),
+        };
+        let message = format!("configuration {} applied: {outcome}", what.escape_debug());
+        self.journal().note(Note { user: self.user, ..Note::new(Kind::Applied, message) });
+        self.reconcile();
+        document.trial = self.trial_document();
+        document.warnings = self.warnings();
+        Ok(Reply::Applied(Box::new(document)))
+    }
+
+    /// What somebody should know before this state takes the place of the one that holds.
+    fn foreseen(&self, desired: &Desired) -> Vec<String> {
+        let absent = desired.interfaces.iter().filter(|one| !self.knows_interface(&one.name));
+        let absent = absent
+            .map(|one| format!("interface {} does not exist: it is attached when it appears", one.name));
+        let empty = desired.services.iter().filter(|service| service.backends.is_empty());
+        let empty = empty.map(|service| format!("service {}: it has no backends", service.name));
+        let tables = (desired.tracking_clients != self.store.desired().tracking_clients).then(|| {
+            "tracking_clients is other: the tables in use keep their size until the pins are made anew (`run --discard`, \
+             which forgets clients)"
+                .to_owned()
+        });
+        absent.chain(empty).chain(tables).collect()
     }
 
     /// Applies the controller's own file again, whether or not it differs.
@@ -57,7 +120,7 @@ impl Controller {
             ));
         };
         let text = config::read(&path)?;
-        self.apply_text(&path.display().to_string(), &text)
+        self.apply_text(&path.display().to_string(), &text, How::default())
     }
 
     /// Whether the controller's own file is other than the one applied last.
@@ -73,9 +136,12 @@ impl Controller {
         let checked = config::read(path).and_then(|text| Config::parse(&name, &text));
         match checked {
             Ok(config) if self.store.applied() == Some(config.digest()) => None,
+            Ok(config) if self.store.taken_back() == Some(config.digest()) => Some(format!(
+                "{name} was applied and taken back since; a start does not apply it again, SIGHUP or `pen-ctl apply` does"
+            )),
             Ok(_) => Some(format!(
-                "{name} is not what was last applied; SIGHUP to the controller applies it, what was asked at run time \
-                 stands until then"
+                "{name} is not what was last applied; SIGHUP to the controller or its next start applies it, what was asked \
+                 at run time stands until then"
             )),
             Err(error) => Some(format!("{error}; it cannot be applied so, what runs stays as it is")),
         }

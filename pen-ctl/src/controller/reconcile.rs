@@ -79,6 +79,9 @@ impl Controller {
 
     /// Compares what should be with what is, and carries out the difference. Does nothing before the start.
     pub fn reconcile(&mut self) {
+        if !self.ended {
+            self.expire_trial();
+        }
         if self.started && !self.ended {
             self.end_drains();
         }

@@ -41,6 +41,7 @@ impl Controller {
                 http: self.options.door.address(),
                 seed: desired.seed,
                 revision: Some(self.revision()),
+                trial: self.trial_document(),
             },
             interfaces: desired.interfaces.iter().map(|spec| self.interface(spec)).collect(),
             services: desired.services.iter().map(|service| self.service(service, &counters)).collect(),
@@ -77,6 +78,9 @@ impl Controller {
         warnings.extend(self.drain_trouble().map(str::to_owned));
         warnings.extend(self.http_warning());
         warnings.extend(self.file_warning());
+        warnings.extend(self.trial_warning());
+        warnings.extend(self.store.unsettled().map(str::to_owned));
+        warnings.extend(self.history_trouble.clone());
         warnings
     }
 

@@ -10,6 +10,7 @@ mod journal;
 mod logs;
 mod metrics;
 mod revisions;
+mod trials;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,8 +101,9 @@ impl Bench {
         self.controller = None;
         self.asked = FakeSurroundings::default();
         let mut store = Store::open(&self.state_dir()).unwrap();
+        expire_at_start(&mut store, self.clock.unix_seconds(), &options.journal);
         if let Some(file) = &options.file {
-            apply_at_start(&mut store, file).unwrap();
+            apply_at_start(&mut store, file, self.clock.unix_seconds()).unwrap();
         }
         self.start_with(store, options);
     }
@@ -128,7 +130,7 @@ impl Bench {
     }
 
     fn ask(&mut self, request: Request) -> Result<Reply, ApiError> {
-        self.controller().handle(request)
+        self.controller().ask(request.into()).map(|answered| answered.reply)
     }
 
     #[track_caller]

@@ -57,6 +57,9 @@ fn what(request: &Request) -> String {
         }
         Request::Apply { file, .. } => format!("{} applied", file.escape_debug()),
         Request::Reload => "the controller's file applied again".to_owned(),
+        Request::Confirm => "what was on trial confirmed".to_owned(),
+        Request::RollBack => "what was on trial rolled back".to_owned(),
+        Request::HistoryRestore { number, .. } => format!("state {number} of the history restored"),
         Request::Stop { detach: true } => "told to detach everywhere and to end".to_owned(),
         Request::Stop { detach: false } => "told to end".to_owned(),
         Request::Status
@@ -65,6 +68,9 @@ fn what(request: &Request) -> String {
         | Request::BackendList { .. }
         | Request::Clients
         | Request::Metrics
+        | Request::Export
+        | Request::History
+        | Request::HistoryShow { .. }
         | Request::InterfaceList => "looked".to_owned(),
     }
 }

@@ -25,17 +25,23 @@ pub(super) type Answer = Result<Document, Failure>;
 pub(super) struct Document {
     status: StatusCode,
     revision: Option<Revision>,
+    content_type: &'static str,
     text: String,
 }
 
 impl Document {
     pub(super) fn of<T: Serialize>(document: &T) -> Answer {
         match serde_json::to_string(document) {
-            Ok(text) => Ok(Self { status: StatusCode::OK, revision: None, text }),
+            Ok(text) => Ok(Self { content_type: "application/json", ..Self::toml(text) }),
             Err(error) => {
                 Err(ApiError::new(ErrorCode::Internal, format!("write the answer: {error}"), "").into())
             }
         }
+    }
+
+    /// A configuration file (its media type is registered with IANA).
+    pub(super) fn toml(text: String) -> Self {
+        Self { status: StatusCode::OK, revision: None, content_type: "application/toml", text }
     }
 
     /// Says which desired state it comes from.
@@ -59,7 +65,7 @@ impl Document {
 impl IntoResponse for Document {
     fn into_response(self) -> Response {
         let etag = self.revision.map(|revision| [(ETAG, revision.etag())]);
-        (self.status, [(CONTENT_TYPE, "application/json")], etag, self.text).into_response()
+        (self.status, [(CONTENT_TYPE, self.content_type)], etag, self.text).into_response()
     }
 }
 
@@ -195,6 +201,32 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         let bytes = Bytes::from_request(request, state).await.map_err(bad_body)?;
         Ok(Self(object(&bytes)?))
+    }
+}
+
+/// A number in the path.
+pub(super) struct Number(pub(super) u64);
+
+impl<S: Send + Sync> FromRequestParts<S> for Number {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Path(number) = Path::<u64>::from_request_parts(parts, state).await.map_err(bad_path)?;
+        Ok(Self(number))
+    }
+}
+
+/// A body that is text, such as TOML.
+pub(super) struct Text(pub(super) String);
+
+impl<S: Send + Sync> FromRequest<S> for Text {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let bytes = Bytes::from_request(request, state).await.map_err(bad_body)?;
+        let text = String::from_utf8(bytes.into());
+        let wrong = |_| ApiError::invalid("the body is not UTF-8 text", "send a configuration file (TOML)");
+        Ok(Self(text.map_err(wrong)?))
     }
 }
 

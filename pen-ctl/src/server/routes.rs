@@ -14,6 +14,11 @@
 //! | `interfaces` | list | attach `{"interfaces": […]}` | | | detach all |
 //! | `interfaces/{name}` | show | | | attach | detach |
 //! | `events` | the newest, or followed; `?service= kind= limit= since=` | | | | |
+//! | `config` | export: TOML, or JSON if accepted | | | apply TOML; `?file= dry_run= confirm=10m` | |
+//! | `config/confirm`, `config/rollback` | | keep or take back what is on trial | | | |
+//! | `history` | states from before | | | | |
+//! | `history/{number}` | show | | | | |
+//! | `history/{number}/restore` | | bring it back; `?dry_run= confirm=10m` | | | |
 //! | `reload` | | apply the file again | | | |
 //! | `stop` | | end; `{"detach": true}` detaches first | | | |
 
@@ -27,7 +32,7 @@ use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
 use super::message::{Answer, Body, Document, Failure, Name, Optional, Query, Which, Writer, not_found};
-use super::{audit, clients, events, metrics, page};
+use super::{audit, clients, configuration, events, metrics, page};
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Interfaces, Reply, Request};
 use crate::cli::render::Style;
 use crate::cli::render::status::View;
@@ -58,6 +63,12 @@ pub fn router(controller: ControllerHandle) -> Router {
         .route("/v1/interfaces/{name}", get(interface_show).put(attach_one).delete(detach))
         .route("/v1/events", get(events::events))
         .route("/metrics", get(metrics::metrics))
+        .route("/v1/config", get(configuration::export).put(configuration::apply))
+        .route("/v1/config/confirm", post(configuration::confirm))
+        .route("/v1/config/rollback", post(configuration::roll_back))
+        .route("/v1/history", get(configuration::history))
+        .route("/v1/history/{number}", get(configuration::history_show))
+        .route("/v1/history/{number}/restore", post(configuration::history_restore))
         .route("/v1/reload", post(reload))
         .route("/v1/stop", post(stop))
         .fallback(unknown_path)
@@ -258,7 +269,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Failure {
 }
 
 /// Has something changed, and notes what was and who asked for it.
-async fn change(controller: &ControllerHandle, writer: Writer, request: Request) -> Answer {
+pub(super) async fn change(controller: &ControllerHandle, writer: Writer, request: Request) -> Answer {
     let controller = controller.clone();
     let Writer { peer, condition } = writer;
     // A task of its own: what is done is noted, too, when whoever asked has gone meanwhile.
@@ -273,7 +284,7 @@ async fn change(controller: &ControllerHandle, writer: Writer, request: Request)
     changing.await.map_err(lost)?
 }
 
-async fn ask(controller: &ControllerHandle, request: Request) -> Answer {
+pub(super) async fn ask(controller: &ControllerHandle, request: Request) -> Answer {
     let Answered { reply, revision } = controller.ask(request.into()).await?;
     Ok(Document::of(&reply)?.at(revision))
 }

@@ -1,6 +1,7 @@
 //! Backends removed after a drain: when nobody is left, at the deadline, not at all; over restarts and files.
 
 use super::*;
+use crate::api::configuration::How;
 use crate::dataplane::clients::{Remembered, Standing};
 use crate::state::desired::AdminState;
 
@@ -147,6 +148,7 @@ fn a_count_from_before_it_was_taken_back_and_drained_anew_does_not_end_it() {
 #[test]
 fn a_file_keeps_a_drain_it_does_not_mention_and_ends_one_it_does() {
     let file = |state: &str| Request::Apply {
+        how: How::default(),
         file: "pen.toml".into(),
         text: format!(
             "[[service]]\nname = 'web'\nvip = '10.0.0.100:80/tcp'\n\

@@ -1,6 +1,7 @@
 //! Which state wins: the file's or what was changed at run time.
 
 use super::*;
+use crate::api::configuration::How;
 use crate::api::document::InterfaceState;
 
 const FILE: &str = "interfaces = ['eth0', 'eth7']\n[[service]]\nname = 'web'\nvip = '10.0.0.100:80/tcp'\n\
@@ -69,7 +70,7 @@ fn a_changed_seed_renews_the_tables() {
     let mut bench = Bench::with_web();
     bench.operations();
     let text = format!("seed = 'abc'\n{FILE}");
-    bench.done(Request::Apply { file: "pen.toml".into(), text });
+    bench.done(Request::Apply { file: "pen.toml".into(), text, how: How::default() });
     let operations = bench.operations();
     assert_eq!(operations[0], Operation::SetSeed(0xabc));
     assert!(matches!(operations.last(), Some(Operation::SetTable { .. })));

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::*;
+use crate::api::configuration::How;
 use crate::server::tcp::Door;
 
 /// An address of this machine that nobody has: it was had a moment ago.
@@ -12,7 +13,7 @@ fn free() -> SocketAddr {
 
 fn file(http: Option<SocketAddr>) -> Request {
     let text = http.map(|http| format!("http = '{http}'\n")).unwrap_or_default();
-    Request::Apply { file: "pen.toml".into(), text }
+    Request::Apply { file: "pen.toml".into(), text, how: How::default() }
 }
 
 fn started(http: Option<SocketAddr>) -> (Bench, Door) {

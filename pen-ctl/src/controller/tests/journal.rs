@@ -1,6 +1,7 @@
 //! What the controller notes of what happens.
 
 use super::*;
+use crate::api::configuration::How;
 use crate::api::event::{EventDocument, Filter};
 
 /// What was noted since the last look: kind, what it is about, message.
@@ -75,7 +76,7 @@ fn a_file_that_is_applied_and_a_restart_are_told() {
     noted(&mut bench, &mut since);
     let text =
         "[[service]]\nname = 'web'\nvip = '10.0.0.100:80/tcp'\nbackend = [{ address = '10.0.0.11' }]\n";
-    bench.done(Request::Apply { file: "pen.toml".into(), text: text.into() });
+    bench.done(Request::Apply { file: "pen.toml".into(), text: text.into(), how: How::default() });
     let told = noted(&mut bench, &mut since);
     assert!(
         told.iter().any(|line| line.starts_with("applied [] configuration pen.toml applied")),

@@ -1,6 +1,7 @@
 //! What the log says, and how often.
 
 use super::*;
+use crate::api::configuration::How;
 
 /// What is logged while something is done.
 fn logged(doing: impl FnOnce()) -> Vec<String> {
@@ -20,7 +21,7 @@ fn an_interface_that_waits_is_warned_of_once() {
     let mut bench = Bench::new();
     let text = "interfaces = ['eth0', 'eth7']\n".to_owned();
     let lines = logged(|| {
-        bench.done(Request::Apply { file: "pen.toml".into(), text });
+        bench.done(Request::Apply { file: "pen.toml".into(), text, how: How::default() });
         bench.controller().tick();
         bench.controller().tick();
     });
