@@ -47,6 +47,11 @@ impl Controller {
         Ok(Self { namespace, name, program: program.to_owned(), directory, bpffs, child: None })
     }
 
+    /// From now on commands and controllers are this build of pen-ctl.
+    pub fn use_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
+    }
+
     /// Where the controller listens.
     pub fn socket(&self) -> PathBuf {
         self.directory.join(format!("{}.sock", self.name))

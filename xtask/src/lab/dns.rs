@@ -133,7 +133,7 @@ pub fn who_over_tcp(stream: &mut TcpStream) -> io::Result<String> {
 }
 
 /// A query for the TXT records of `whoami.lab`.
-fn question(id: u16) -> Vec<u8> {
+pub(super) fn question(id: u16) -> Vec<u8> {
     let mut message = [&id.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
     message.extend(b"\x06whoami\x03lab\0");
     message.extend(TYPE_TXT.to_be_bytes());
@@ -142,7 +142,7 @@ fn question(id: u16) -> Vec<u8> {
 }
 
 /// The string of the one TXT record that follows a question ending at `answers`.
-fn text(reply: &[u8], answers: usize) -> Option<String> {
+pub(super) fn text(reply: &[u8], answers: usize) -> Option<String> {
     let data = reply.get(answers + NAME_OF_QUESTION.len() + 2 + 2 + 4 + 2..)?;
     let (&length, text) = data.split_first()?;
     String::from_utf8(text.get(..length.into())?.to_vec()).ok()

@@ -108,6 +108,16 @@ impl Namespace {
         self.run(|| fs::write(&path, value)).map_err(|e| Error::io(&path.display().to_string(), e))
     }
 
+    /// How many UDP datagrams, of both families, its kernel received for sockets: those too for which there was none,
+    /// or no room.
+    pub fn udp_datagrams(&self) -> Result<u64> {
+        let read = |name: &str| {
+            let path = Path::new("/proc/thread-self/net").join(name);
+            self.run(|| fs::read_to_string(&path)).map_err(|e| Error::io(&path.display().to_string(), e))
+        };
+        Ok(sum_of_udp(&read("snmp")?, &read("snmp6")?))
+    }
+
     /// Kills every process that runs inside, children of the killed among them; threads of this one stay.
     pub fn end_processes(&self) {
         end_processes(&self.name);
@@ -118,6 +128,18 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         remove(&self.name);
     }
+}
+
+/// Datagrams received, without a port, and in error, from `/proc/net/snmp` (names in one line, numbers in the next) and
+/// `/proc/net/snmp6` (a name and a number in each).
+fn sum_of_udp(snmp: &str, snmp6: &str) -> u64 {
+    const WANTED: [&str; 3] = ["InDatagrams", "NoPorts", "InErrors"];
+    let mut v4 = snmp.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let (names, numbers) = (v4.next().unwrap_or_default(), v4.next().unwrap_or_default());
+    let v4 = names.split_whitespace().zip(numbers.split_whitespace());
+    let v6 = snmp6.lines().filter_map(|line| line.strip_prefix("Udp6")?.split_once(char::is_whitespace));
+    let wanted = v4.chain(v6).filter(|(name, _)| WANTED.contains(name));
+    wanted.filter_map(|(_, number)| number.trim().parse::<u64>().ok()).sum()
 }
 
 /// Ends what runs in the namespace and removes it; quietly, since it may be gone already.
@@ -156,5 +178,19 @@ pub(super) fn ip<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Result<
         Ok(output) => {
             Err(Error::Failed { what, why: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_of_both_families_are_summed_up() {
+        let snmp = "Tcp: InSegs NoPorts\nTcp: 50 60\nUdp: InDatagrams NoPorts InErrors OutDatagrams\nUdp: 1 2 3 4\n\
+                    UdpLite: InDatagrams NoPorts InErrors\nUdpLite: 7 7 7\n";
+        let snmp6 =
+            "Ip6InReceives   \t9\nUdp6InDatagrams      \t10\nUdp6NoPorts   \t20\nUdpLite6InDatagrams \t8\n";
+        assert_eq!(sum_of_udp(snmp, snmp6), 36);
     }
 }
