@@ -2,6 +2,7 @@
 
 pub mod follow;
 pub mod sse;
+mod version;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -158,7 +159,9 @@ impl Client {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
         // Its errors reach us through the request as well.
         let connection = Background::spawn(async move { drop(connection.await) });
-        Ok((sender.send_request(request).await.map_err(lost)?, connection))
+        let response = sender.send_request(request).await.map_err(lost)?;
+        version::warn(response.headers());
+        Ok((response, connection))
     }
 
     /// Reads a response to its end.

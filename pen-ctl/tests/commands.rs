@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -329,4 +330,35 @@ fn another_user_may_look_but_not_change_anything() {
         run(words).refused(1, &["user 65534 may look", "become root"]);
     }
     assert_eq!(place.run(&["service", "remove", "web"]).status, 0);
+}
+
+/// A controller of another version, to all requests the same: what it answers to.
+fn answer_as(place: &Place, version: &str) -> std::thread::JoinHandle<()> {
+    let listener = std::os::unix::net::UnixListener::bind(place.socket()).unwrap();
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nPen-Version: {version}\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n\
+         {{\"services\":[]}}"
+    );
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut heard = [0; 4096];
+        // A small request comes as a whole.
+        assert!(stream.read(&mut heard).unwrap() > 0);
+        stream.write_all(answer.as_bytes()).unwrap();
+    })
+}
+
+#[test]
+fn a_controller_of_another_version_is_told_in_one_line_and_obeyed() {
+    for (version, lines) in [("99.1.2", 1), (env!("CARGO_PKG_VERSION"), 0)] {
+        let place = Place::new();
+        let controller = answer_as(&place, version);
+        let ended = place.run(&["service", "list"]);
+        controller.join().unwrap();
+        assert_eq!((ended.status, ended.stdout.as_str()), (0, "no services\n"), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), lines, "{ended:?}");
+        for word in ["pen 99.1.2", env!("CARGO_PKG_VERSION"), "restart the controller"] {
+            assert_eq!(ended.stderr.contains(word), lines == 1, "{ended:?}");
+        }
+    }
 }
