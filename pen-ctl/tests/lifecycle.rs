@@ -326,12 +326,36 @@ fn what_cannot_be_attached_is_refused_in_one_line() {
     );
     assert_eq!(machine.program(), program);
     other.ok(&["stop"]);
+}
 
-    // A second controller for the same state or socket is refused with the pid of the first.
-    let pid = pen.status().controller.pid.to_string();
-    pen.refused(&["run"], &["pid", &pid]);
+#[test]
+fn a_second_controller_is_refused_with_the_pid_of_the_first_and_what_it_holds() {
+    if !needs_met() {
+        return;
+    }
+    let machine = Machine::new();
+    let pen = machine.pen("one");
+    machine_up(&pen);
+    let before = pen.status();
+    let pid = format!("pid {}", before.controller.pid);
+    let (program, pins) = (machine.program(), pen.instance());
+    let path = |path: &PathBuf| path.to_str().unwrap().to_owned();
+
+    pen.refused(&["run"], &[&path(&pen.socket), &pid, "--socket"]);
+    let other = machine.pen("two");
     let same_socket = Pen { socket: pen.socket.clone(), ..other.clone() };
-    same_socket.refused(&["run"], &["pid", &pid, "--socket"]);
+    same_socket.refused(&["run"], &[&path(&pen.socket), &pid, "--socket"]);
+    let same_state = Pen { state: pen.state.clone(), ..other.clone() };
+    same_state.refused(&["run"], &[&path(&pen.state), &pid, "--state-dir"]);
+    // Whatever it was told to do with pins that are not its own: these are being used.
+    let same_pins = Pen { bpffs: pen.bpffs.clone(), ..other.clone() };
+    for words in [&["run"][..], &["run", "--adopt"], &["run", "--discard"]] {
+        same_pins.refused(words, &[&path(&pen.bpffs), &pid, "--bpffs"]);
+    }
+
+    assert_eq!((machine.program(), pen.instance()), (program, pins));
+    assert_eq!(pen.status().controller.pid, before.controller.pid);
+    assert!(pen.status().warnings.is_empty(), "{:?}", pen.status().warnings);
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod generic_netlink;
 mod guard;
 mod interfaces;
 mod links;
+mod locks;
 mod mapped;
 mod maps;
 mod observe;
@@ -50,7 +51,7 @@ pub use error::OpenError;
 pub use foreign::{ForeignProgram, foreign_programs};
 pub use interfaces::has_links;
 pub use open::{OpenOptions, Policy};
-pub use pins::{DetachedPins, Pinned, check_bpffs, detach_pinned, discard, inspect};
+pub use pins::{DetachedPins, Pinned, check_bpffs, check_unused, detach_pinned, discard, inspect};
 pub use privilege::{lacks, may_administer_networks};
 
 /// Name of the XDP program in the object.

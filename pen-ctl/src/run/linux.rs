@@ -26,6 +26,8 @@ pub(super) fn open(
     journal: &Journal,
 ) -> Result<Box<dyn DataPlane>, CliError> {
     let (bpffs, state_dir) = (global.bpffs(), global.state_dir());
+    let in_use = |error: &OpenError| matches!(error, OpenError::InUse { .. });
+    patiently(|| xdp::check_unused(&bpffs), in_use).map_err(CliError::failed)?;
     let facts = Facts {
         pinned: xdp::inspect(&bpffs).map_err(CliError::failed)?,
         attached: xdp::has_links(&bpffs).map_err(CliError::failed)?,
@@ -42,7 +44,6 @@ pub(super) fn open(
     };
     let options =
         OpenOptions { dir: bpffs.clone(), instance, tracking_clients: wanted.tracking_clients, policy };
-    let in_use = |error: &OpenError| matches!(error, OpenError::InUse { .. });
     let plane = patiently(|| XdpPlane::open(&options), in_use).map_err(CliError::failed)?;
     if let Start::TakeOver(id) = start {
         store.set_instance(id).map_err(ApiError::from)?;

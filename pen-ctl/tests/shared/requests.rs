@@ -21,7 +21,7 @@ const HANG: Duration = Duration::from_secs(10);
 ///
 /// # Panics
 /// The API hangs, an answer is not well formed, or somebody who may only look had something changed.
-pub fn check(input: &[u8]) {
+pub(crate) fn check(input: &[u8]) {
     let Some((who, bytes)) = input.split_first() else { return };
     let peer = match who {
         b'r' => Peer { uid: Some(stranger()), ..Peer::UNKNOWN },

@@ -24,11 +24,13 @@ pub enum OpenError {
         mount_point: PathBuf,
     },
     /// Another controller runs on the pins.
-    #[error("the pins in {} are in use by another controller; stop that one, or use another --bpffs directory",
-            .dir.display())]
+    #[error("the pins in {} are in use by another controller{}; stop that one, or use another --bpffs directory",
+            .dir.display(), .pid.map_or(String::new(), |pid| format!(" (pid {pid})")))]
     InUse {
         /// The pin directory.
         dir: PathBuf,
+        /// Its process, where the kernel tells.
+        pid: Option<u32>,
     },
     /// The pins belong to another state.
     #[error("the pins in {} belong to another instance ({}, this state's is {}); run with --adopt to take them \

@@ -10,12 +10,20 @@ use pen_common::abi::{ABI_VERSION, Instance, MAGIC};
 
 use super::error::OpenError;
 use super::offload::finish_detaching;
-use super::{mapped, sys};
+use super::{locks, mapped, sys};
 
 /// `BPF_FS_MAGIC` (linux/magic.h).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// Words of the instance record.
 const INSTANCE_WORDS: usize = size_of::<Instance>() / 8;
+
+/// Refuses pins that a controller is using, before anything is said of whose they are.
+pub fn check_unused(dir: &Path) -> Result<(), OpenError> {
+    match exists(dir)? {
+        true => Pins::new(dir).lock().map(drop),
+        false => Ok(()),
+    }
+}
 
 /// Whose the pins in a directory are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +148,9 @@ impl Pins {
         let file = File::open(&self.root).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(PinLock(file)),
-            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: self.root.clone() }),
+            Err(TryLockError::WouldBlock) => {
+                Err(OpenError::InUse { dir: self.root.clone(), pid: locks::holder(&file) })
+            }
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
