@@ -18,6 +18,8 @@ use pen_ctl::dataplane::xdp::{Pinned, inspect};
 mod events;
 #[path = "shared/needs.rs"]
 mod needs;
+#[path = "lifecycle/permissions.rs"]
+mod permissions;
 
 /// The interface that is attached to; its other end is `peer0`.
 const INTERFACE: &str = "veth0";
