@@ -169,7 +169,7 @@ impl Controller {
 
     /// Which desired state there is.
     pub fn revision(&self) -> Revision {
-        Revision::of(self.store.desired())
+        self.store.revision()
     }
 
     /// Does what is asked: checks it whole, makes it durable, has it carried out, answers.

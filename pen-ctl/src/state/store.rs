@@ -6,6 +6,7 @@ mod files;
 mod history;
 mod kept;
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -17,6 +18,7 @@ pub use history::{BURST_SECONDS, Cause, Entry, Note, STATES_BEFORE};
 pub use kept::Trial;
 
 use super::desired::Desired;
+use super::revision::Revision;
 use crate::metrics::timings::Timings;
 use files::{NotPut, put};
 use history::History;
@@ -44,6 +46,8 @@ pub struct Store {
     unsettled: Option<String>,
     history: History,
     timings: Timings,
+    /// The name of the desired state in `kept`, once somebody asked for it.
+    revision: OnceCell<Revision>,
     lock: File,
 }
 
@@ -87,6 +91,7 @@ impl Store {
             unsettled: None,
             history,
             timings: Timings::default(),
+            revision: OnceCell::new(),
             lock,
         };
         if fresh {
@@ -143,6 +148,7 @@ impl Store {
             unsettled: None,
             history,
             timings: Timings::default(),
+            revision: OnceCell::new(),
             lock,
         };
         store.write(store.kept.clone())?;
@@ -154,6 +160,16 @@ impl Store {
     pub fn peek(directory: &Path) -> Result<Option<Desired>, StoreError> {
         let Some(bytes) = read(&RealFiles, directory)? else { return Ok(None) };
         Ok(Some(Kept::parse(&directory.join(STATE_FILE), &bytes)?.desired))
+    }
+
+    /// The name of what the administrator wants.
+    pub fn revision(&self) -> Revision {
+        self.revision.get_or_init(|| Revision::of(&self.kept.desired)).clone()
+    }
+
+    fn keep(&mut self, kept: Kept) {
+        self.kept = kept;
+        self.revision = OnceCell::new();
     }
 
     /// Where it writes down how long it takes to make a state durable.
@@ -227,7 +243,7 @@ impl Store {
         } else {
             self.unsettled = None;
         }
-        self.kept = back;
+        self.keep(back);
         Some(trial)
     }
 
@@ -326,12 +342,9 @@ impl Store {
     /// Makes `kept` what holds, here and on disk; or nothing, when that fails: if the new file may be there, the old one
     /// is put back, and where not even that works, later ([`Store::settle`]).
     fn write(&mut self, kept: Kept) -> Result<(), StoreError> {
-        let begun = Instant::now();
-        let put = self.put(&kept);
-        self.timings.state_written(begun.elapsed());
-        match put {
+        match self.put(&kept) {
             Ok(()) => {
-                self.kept = kept;
+                self.keep(kept);
                 self.unsettled = None;
                 Ok(())
             }
@@ -347,7 +360,10 @@ impl Store {
     }
 
     fn put(&self, kept: &Kept) -> Result<(), NotPut> {
-        put(self.files.as_ref(), &self.directory, STATE_FILE, &kept.to_text())
+        let begun = Instant::now();
+        let outcome = put(self.files.as_ref(), &self.directory, STATE_FILE, &kept.to_text());
+        self.timings.state_written(begun.elapsed());
+        outcome
     }
 
     fn not_written(&self, source: std::io::Error) -> StoreError {

@@ -1,5 +1,6 @@
 //! What became of packets, and how full the tracking tables are.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use pen_common::abi::{COUNTER_BACKENDS, Counter};
@@ -8,7 +9,7 @@ use pen_common::verdict::{Kind, reasons};
 use super::error::chain;
 use super::maps::count;
 use super::{XdpPlane, failure};
-use crate::dataplane::{Counters, DataPlaneError, TrackingUse, Traffic};
+use crate::dataplane::{Counters, DataPlaneError, ServiceKey, TrackingUse, Traffic};
 
 /// A count is good for this many times as long as it took, so that counting never takes more than a small share of
 /// the controller's time: a million entries are counted every now and then, a few at every question.
@@ -29,10 +30,11 @@ impl XdpPlane {
         for (key, entry) in &self.services {
             counters.removed_backends.insert(*key, self.folded(1 + u32::from(entry.service))?);
         }
+        let keys: BTreeMap<u16, ServiceKey> =
+            self.services.iter().map(|(key, entry)| (entry.service, *key)).collect();
         for ((service, address), held) in &self.held {
             let traffic = self.counted(COUNTER_BACKENDS + u32::from(held.index))?;
-            let key = self.services.iter().find(|(_, entry)| entry.service == *service).map(|(key, _)| *key);
-            let sum = match key {
+            let sum = match keys.get(service).copied() {
                 Some(key) if held.retired => counters.removed_backends.entry(key).or_default(),
                 Some(key) => counters.backends.entry((key, address.to_ip())).or_default(),
                 None => &mut counters.removed_services,

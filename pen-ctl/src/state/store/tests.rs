@@ -40,6 +40,19 @@ fn what_was_kept_is_there_after_a_restart() {
 }
 
 #[test]
+fn the_revision_is_always_that_of_what_is_wanted_now() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&home.path().join("pen")).unwrap();
+    let first = store.revision();
+    let time = TrialTime { what: "pen.toml".into(), until: 60, seconds: 60 };
+    store.replace_from_file(wanted(&store, "eth0"), "abc", Some(time)).unwrap();
+    assert_eq!(store.revision(), Revision::of(store.desired()));
+    assert_ne!(store.revision(), first);
+    store.roll_back().unwrap();
+    assert_eq!(store.revision(), first);
+}
+
+#[test]
 fn seeds_differ_and_stay() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let seed = |home: &tempfile::TempDir| Store::open(&home.path().join("pen")).unwrap().desired().seed;
