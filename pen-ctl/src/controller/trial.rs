@@ -103,10 +103,11 @@ impl Controller {
     /// What waits to be confirmed.
     pub(super) fn trial_document(&self) -> Option<TrialDocument> {
         let (trial, left) = (self.store.trial()?, self.trial_in()?);
+        let seconds_left = left.as_secs() + u64::from(left.subsec_nanos() > 0);
         Some(TrialDocument {
             what: trial.what.clone(),
-            until: text::timestamp(self.clock.unix_seconds() + left.as_secs()),
-            seconds_left: left.as_secs(),
+            until: text::timestamp(self.clock.unix_seconds() + seconds_left),
+            seconds_left,
         })
     }
 

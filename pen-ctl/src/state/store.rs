@@ -130,7 +130,9 @@ impl Store {
             return Err(damage);
         }
         let why = match damage {
-            StoreError::Unreadable { why, .. } => why,
+            StoreError::Unreadable { path, line, column, why, .. } => {
+                format!("{}{}: {why}", path.display(), error::place(line, column))
+            }
             other => other.to_string(),
         };
         let aside = set_aside(files.as_ref(), directory)?;

@@ -75,7 +75,7 @@ impl From<StoreError> for ApiError {
     }
 }
 
-fn place(line: usize, column: usize) -> String {
+pub(super) fn place(line: usize, column: usize) -> String {
     match line {
         0 => String::new(),
         _ => format!(":{line}:{column}"),
