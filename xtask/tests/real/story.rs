@@ -6,6 +6,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use pen_ctl::api::document::StatusDocument;
 use xtask::lab::address::{Family, client, vip};
 use xtask::lab::cluster::{Cluster, HEALTH};
 use xtask::lab::controller::PATIENCE;
@@ -81,16 +82,19 @@ impl<A: Application> Story<A> {
             story.for_backend("set", "b3", "--weight 5");
             story.for_backend("set", "b3", "--weight 1");
         });
-        self.undisturbed("b3 was drained", |story| {
-            story.for_backend("set", "b3", "--state drain");
+        self.undisturbed("b3 was drained, to be removed", |story| {
+            story.for_backend("remove", "b3", "--drain 1h --no-wait");
             story.await_serving(&["b1", "b2"]);
             assert!(!story.newcomers().contains("b3"), "a newcomer came to b3, which was draining");
         });
         let last_of_b3 = clients_of(&self.traffic.ledger(), "b3");
         assert!(!last_of_b3.is_empty(), "b3 kept nobody");
-        self.undisturbed("b3's clients had gone home and it was removed", |story| {
+        self.undisturbed("b3's clients had gone home, were forgotten, and it was removed", |story| {
             story.traffic.end(&last_of_b3);
-            story.for_backend("remove", "b3", "");
+            for family in Family::BOTH {
+                story.pen(&format!("client forget --backend {}", story.cluster.address(family, "b3")));
+            }
+            story.await_removal("b3");
         });
         self.killed("b2");
         self.undisturbed("b2 was back", |story| {
@@ -190,6 +194,16 @@ impl<A: Application> Story<A> {
             let addresses = self.cluster.addresses(family, backends);
             self.cluster.pen().await_serving(&named(name, family), &addresses).unwrap();
         }
+    }
+
+    /// Waits until no service has this backend any more.
+    fn await_removal(&self, backend: &str) {
+        let addresses = Family::BOTH.map(|family| self.cluster.address(family, backend));
+        let gone = |status: &StatusDocument| {
+            let mut backends = status.services.iter().flat_map(|service| &service.backends);
+            backends.all(|backend| !addresses.contains(&backend.address))
+        };
+        self.cluster.pen().await_status(&format!("{backend} to be removed"), gone).unwrap();
     }
 
     fn pen(&self, line: &str) {
