@@ -308,6 +308,42 @@ fn a_state_that_is_not_the_pins_own_changes_nothing_until_told_how() {
 }
 
 #[test]
+fn a_trial_outlives_a_kill_and_a_damaged_state_is_gone_on_without_only_when_told() {
+    if !needs_met() {
+        return;
+    }
+    let machine = Machine::new();
+    let pen = machine.pen("one");
+    machine_up(&pen);
+    let file = machine.write("pen.toml", "[[service]]\nname = \"web\"\nvip = \"10.77.0.100:80/tcp\"\n");
+    assert!(pen.ok(&["apply", &file, "--dry-run"]).stdout.contains("+ service web"));
+    assert!(pen.status().services.is_empty());
+    pen.ok(&["apply", &file, "--confirm", "1h"]);
+    pen.kill();
+    start(&pen, &[]);
+    pen.refused(
+        &["backend", "add", "web", "10.77.0.11"],
+        &["on trial", "apply --confirmed", "apply --rollback"],
+    );
+    pen.ok(&["apply", "--rollback"]);
+    assert!(pen.status().services.is_empty());
+    pen.ok(&["apply", &file]);
+
+    pen.kill();
+    let program = machine.program();
+    let state = pen.state.join("state.json");
+    std::fs::write(&state, "{").unwrap();
+    pen.refused(&["run"], &["state.json:1:1", "keeps forwarding", "run --adopt"]);
+    assert_eq!(std::fs::read_to_string(&state).unwrap(), "{");
+    start(&pen, &["--adopt"]);
+    assert_eq!(pen.status().services[0].name, "web");
+    assert_eq!(std::fs::read_to_string(pen.state.join("state.json.damaged-1")).unwrap(), "{");
+    assert!(program.is_some() && machine.program().is_some());
+    pen.ok(&["stop"]);
+    assert!(pen.ok(&["export"]).stdout.contains("10.77.0.100:80/tcp"), "from the stored state");
+}
+
+#[test]
 fn what_cannot_be_attached_is_refused_in_one_line() {
     if !needs_met() {
         return;
