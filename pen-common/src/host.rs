@@ -1,6 +1,7 @@
 //! The pipeline on a host: frames and tables in ordinary memory, for tests and tools.
 
 pub mod frames;
+pub mod golden;
 pub mod random;
 pub mod sample;
 
@@ -36,6 +37,33 @@ impl Packet for Frame {
     fn resize(&mut self, len: usize) -> bool {
         self.0.resize(len, 0);
         true
+    }
+}
+
+/// A frame of which only the first bytes can be reached, as a driver hands over one that fills several buffers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitFrame {
+    /// All of it.
+    pub frame: Frame,
+    /// How many bytes are in the first buffer.
+    pub first: usize,
+}
+
+impl Packet for SplitFrame {
+    fn len(&self) -> usize {
+        self.frame.len()
+    }
+
+    fn bytes<const N: usize>(&self, at: usize) -> Option<&[u8; N]> {
+        self.frame.0.get(..self.first)?.get(at..)?.first_chunk()
+    }
+
+    fn bytes_mut<const N: usize>(&mut self, at: usize) -> Option<&mut [u8; N]> {
+        self.frame.0.get_mut(..self.first)?.get_mut(at..)?.first_chunk_mut()
+    }
+
+    fn resize(&mut self, _: usize) -> bool {
+        false
     }
 }
 

@@ -2,18 +2,24 @@
 
 /// A frame, from its Ethernet header on.
 pub trait Packet {
-    /// Its length in bytes.
+    /// Its length in bytes, all of its buffers together.
     fn len(&self) -> usize;
+
+    /// Whether it has at least `end` bytes: cheaper to tell than its length where its first buffer has them.
+    fn reaches(&self, end: usize) -> bool {
+        end <= self.len()
+    }
 
     /// Whether it has no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The `N` bytes from offset `at` on; `None` where the frame ends before.
+    /// The `N` bytes from offset `at` on; `None` where the frame ends before, or its first buffer, which is where headers
+    /// are: what a driver put into further ones cannot be reached in place.
     fn bytes<const N: usize>(&self, at: usize) -> Option<&[u8; N]>;
 
-    /// The `N` bytes from offset `at` on, to be written; `None` where the frame ends before.
+    /// The `N` bytes from offset `at` on, to be written; `None` as for [`Packet::bytes`].
     fn bytes_mut<const N: usize>(&mut self, at: usize) -> Option<&mut [u8; N]>;
 
     /// Makes the frame this long: cut off, or grown by bytes of any value. `false`: not possible, unchanged.

@@ -76,6 +76,13 @@ pub struct IpHeader {
 }
 
 impl IpHeader {
+    /// Where the packet ends, as it says itself.
+    #[inline(always)]
+    pub const fn end(&self) -> usize {
+        let header = if self.first >> 4 == 6 { IPV6_HEADER } else { 0 };
+        self.at + header + self.length as usize
+    }
+
     /// IPv6: length of what follows the header.
     #[inline(always)]
     pub const fn payload_length(&self) -> usize {
@@ -118,14 +125,31 @@ pub struct Ports {
     pub destination: u16,
 }
 
-/// A packet whose headers contradict its length or each other.
+/// Why headers could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub enum Unreadable {
+    /// They contradict the packet's length or each other.
+    Malformed,
+    /// They are in the frame, but not in the part of it that can be read ([`Packet::bytes`]).
+    Split,
+}
 
-/// Reads the Ethernet header and up to two VLAN tags; `None` when the frame ends within them.
+use Unreadable::Malformed;
+
+/// The `N` bytes of a header from offset `at` on.
 #[inline(always)]
-pub fn link<P: Packet>(packet: &P) -> Option<Link> {
-    let &[a, b, c, d, e, f, g, h, i, j, k, l, m, n] = packet.bytes::<14>(0)?;
+fn read<P: Packet, const N: usize>(packet: &P, at: usize) -> Result<&[u8; N], Unreadable> {
+    match packet.bytes(at) {
+        Some(bytes) => Ok(bytes),
+        None if packet.reaches(at + N) => Err(Unreadable::Split),
+        None => Err(Malformed),
+    }
+}
+
+/// Reads the Ethernet header and up to two VLAN tags.
+#[inline(always)]
+pub fn link<P: Packet>(packet: &P) -> Result<Link, Unreadable> {
+    let &[a, b, c, d, e, f, g, h, i, j, k, l, m, n] = read(packet, 0)?;
     let mut link = Link {
         // Eight bytes each, six of which count: one load rather than several.
         destination: u64::from_le_bytes([a, b, c, d, e, f, g, h]) & MAC_MASK,
@@ -135,19 +159,19 @@ pub fn link<P: Packet>(packet: &P) -> Option<Link> {
         payload: 14,
     };
     if !is_vlan(link.ethertype) {
-        return Some(link);
+        return Ok(link);
     }
-    let &[a, b, c, d] = packet.bytes::<4>(14)?;
+    let &[a, b, c, d] = read(packet, 14)?;
     link.vlan = u32::from(vlan_id([a, b]));
     link.ethertype = u16::from_ne_bytes([c, d]);
     link.payload = 18;
     if is_vlan(link.ethertype) {
-        let &[a, b, c, d] = packet.bytes::<4>(18)?;
+        let &[a, b, c, d] = read(packet, 18)?;
         link.vlan |= u32::from(vlan_id([a, b])) << 16;
         link.ethertype = u16::from_ne_bytes([c, d]);
         link.payload = 22;
     }
-    Some(link)
+    Ok(link)
 }
 
 #[inline(always)]
@@ -161,12 +185,12 @@ const fn vlan_id(control: [u8; 2]) -> u16 {
     u16::from_be_bytes(control) & 0x0fff
 }
 
-/// Reads the fixed part of an IPv4 header; `None` when the frame ends within it.
+/// Reads the fixed part of an IPv4 header.
 #[inline(always)]
-pub fn ipv4<P: Packet>(packet: &P, at: usize) -> Option<IpHeader> {
+pub fn ipv4<P: Packet>(packet: &P, at: usize) -> Result<IpHeader, Unreadable> {
     let &[first, _, l0, l1, _, _, f0, f1, hops, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
-        packet.bytes::<IPV4_HEADER>(at)?;
-    Some(IpHeader {
+        read(packet, at)?;
+    Ok(IpHeader {
         at,
         source: Address::v4(u32::from_ne_bytes([s0, s1, s2, s3])),
         destination: Address::v4(u32::from_ne_bytes([d0, d1, d2, d3])),
@@ -178,25 +202,25 @@ pub fn ipv4<P: Packet>(packet: &P, at: usize) -> Option<IpHeader> {
     })
 }
 
-/// Reads the fixed IPv6 header; `None` when the frame ends within it.
+/// Reads the fixed IPv6 header.
 #[inline(always)]
-pub fn ipv6<P: Packet>(packet: &P, at: usize) -> Option<IpHeader> {
-    let &[first, _, _, _, l0, l1, protocol, hops] = packet.bytes::<8>(at)?;
-    let source = Address::from(*packet.bytes::<16>(at + 8)?);
-    let destination = Address::from(*packet.bytes::<16>(at + 24)?);
+pub fn ipv6<P: Packet>(packet: &P, at: usize) -> Result<IpHeader, Unreadable> {
+    let &[first, _, _, _, l0, l1, protocol, hops] = read(packet, at)?;
+    let source = Address::from(*read::<_, 16>(packet, at + 8)?);
+    let destination = Address::from(*read::<_, 16>(packet, at + 24)?);
     let length = u16::from_be_bytes([l0, l1]);
-    Some(IpHeader { at, source, destination, first, length, fragment: 0, protocol, hops })
+    Ok(IpHeader { at, source, destination, first, length, fragment: 0, protocol, hops })
 }
 
 /// Checks an IPv4 packet (RFC 791, 3.1).
 #[inline(always)]
-pub fn ipv4_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagram, Malformed> {
+pub fn ipv4_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagram, Unreadable> {
     const MORE: u16 = 0x2000;
     const OFFSET: u16 = 0x1fff;
     let header_length = usize::from(header.first & 0x0f) * 4;
     let end = header.at + usize::from(header.length);
     let payload = header.at + header_length;
-    if header.first >> 4 != 4 || header_length < IPV4_HEADER || payload > end || end > packet.len() {
+    if header.first >> 4 != 4 || header_length < IPV4_HEADER || payload > end || !packet.reaches(end) {
         return Err(Malformed);
     }
     let part = match header.fragment {
@@ -209,10 +233,10 @@ pub fn ipv4_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagra
 
 /// Checks an IPv6 packet and follows its extension headers (RFC 8200, 4).
 #[inline(always)]
-pub fn ipv6_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagram, Malformed> {
+pub fn ipv6_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagram, Unreadable> {
     let start = header.at + IPV6_HEADER;
     let end = start + usize::from(header.length);
-    if header.first >> 4 != 6 || end > packet.len() {
+    if header.first >> 4 != 6 || !packet.reaches(end) {
         return Err(Malformed);
     }
     let mut datagram =
@@ -220,12 +244,12 @@ pub fn ipv6_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagra
     for _ in 0..EXTENSIONS {
         let length = match datagram.protocol {
             HOP_BY_HOP | ROUTING | DESTINATION => {
-                let &[next, length] = packet.bytes::<2>(datagram.payload).ok_or(Malformed)?;
+                let &[next, length] = read(packet, datagram.payload)?;
                 datagram.protocol = next;
                 (usize::from(length) + 1) * 8
             }
             FRAGMENT => {
-                let &[next, _, offset, flags] = packet.bytes::<4>(datagram.payload).ok_or(Malformed)?;
+                let &[next, _, offset, flags] = read(packet, datagram.payload)?;
                 datagram.protocol = next;
                 datagram.part = match (offset, flags & 0xf8, flags & 1) {
                     (0, 0, 0) => datagram.part,
@@ -256,13 +280,13 @@ pub const fn is_extension(protocol: u8) -> bool {
 
 /// Reads and checks the TCP or UDP header of a datagram that is whole or a first fragment.
 #[inline(always)]
-pub fn ports<P: Packet>(packet: &P, datagram: &Datagram) -> Result<Ports, Malformed> {
+pub fn ports<P: Packet>(packet: &P, datagram: &Datagram) -> Result<Ports, Unreadable> {
     let room = datagram.end - datagram.payload;
     match datagram.protocol {
         TCP => {
             const HEADER: usize = 20;
             let &[s0, s1, d0, d1, _, _, _, _, _, _, _, _, offset, ..] =
-                packet.bytes::<HEADER>(datagram.payload).ok_or(Malformed)?;
+                read::<_, HEADER>(packet, datagram.payload)?;
             // RFC 9293, 3.1: the data offset counts words of the header.
             let header = usize::from(offset >> 4) * 4;
             if room < HEADER || header < HEADER || (header > room && datagram.part == Part::Whole) {
@@ -272,8 +296,7 @@ pub fn ports<P: Packet>(packet: &P, datagram: &Datagram) -> Result<Ports, Malfor
         }
         UDP => {
             const HEADER: usize = 8;
-            let &[s0, s1, d0, d1, l0, l1, _, _] =
-                packet.bytes::<HEADER>(datagram.payload).ok_or(Malformed)?;
+            let &[s0, s1, d0, d1, l0, l1, _, _] = read::<_, HEADER>(packet, datagram.payload)?;
             // RFC 768: the length counts header and data; a first fragment holds less of it.
             let length = usize::from(u16::from_be_bytes([l0, l1]));
             if room < HEADER || length < HEADER || (length > room && datagram.part == Part::Whole) {
@@ -301,9 +324,9 @@ pub fn opens<P: Packet>(packet: &P, datagram: &Datagram) -> bool {
 
 /// Reads type and code of an ICMP or ICMPv6 message, which has at least 8 bytes (RFC 792; RFC 4443, 2.1).
 #[inline(always)]
-pub fn icmp<P: Packet>(packet: &P, datagram: &Datagram) -> Result<[u8; 2], Malformed> {
+pub fn icmp<P: Packet>(packet: &P, datagram: &Datagram) -> Result<[u8; 2], Unreadable> {
     if datagram.end - datagram.payload < 8 {
         return Err(Malformed);
     }
-    packet.bytes::<2>(datagram.payload).copied().ok_or(Malformed)
+    read(packet, datagram.payload).copied()
 }

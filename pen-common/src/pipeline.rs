@@ -6,7 +6,7 @@ use crate::abi::{
 };
 use crate::abi::{service_flags, vip_flags};
 use crate::packet::Packet;
-use crate::parse::{self, Datagram, IpHeader, Link, Part, Ports, ethertype};
+use crate::parse::{self, Datagram, IpHeader, Link, Part, Ports, Unreadable, ethertype};
 use crate::rewrite;
 use crate::select::{self, Chosen};
 use crate::service::{self, TCP, UDP};
@@ -28,7 +28,10 @@ struct Here<'a, T> {
 /// accordingly. A frame that passes or is dropped is unchanged.
 #[inline(always)]
 pub fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, ingress: u32) -> Verdict {
-    let Some(link) = parse::link(packet) else { return Verdict::Passed(Pass::NotIp) };
+    let link = match parse::link(packet) {
+        Ok(link) => link,
+        Err(why) => return stranger(why),
+    };
     let Some((directory, half)) = tables.directory() else { return Verdict::Passed(Pass::NoService) };
     let Some(interface) = service::interface(half, ingress) else {
         return Verdict::Passed(Pass::NotAddressedToUs);
@@ -39,6 +42,24 @@ pub fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, ingress: u32) -> Ve
         ethertype::IPV6 => ipv6(packet, &here),
         ethertype::ARP => arp(packet, &here),
         _ => Verdict::Passed(Pass::NotIp),
+    }
+}
+
+/// The verdict on a frame of which it cannot be told whether it is for a VIP.
+#[inline(always)]
+const fn stranger(why: Unreadable) -> Verdict {
+    match why {
+        Unreadable::Malformed => Verdict::Passed(Pass::NotIp),
+        Unreadable::Split => Verdict::Passed(Pass::SplitHeaders),
+    }
+}
+
+/// The verdict on a packet to a VIP whose further headers cannot be read.
+#[inline(always)]
+const fn unreadable(why: Unreadable) -> Verdict {
+    match why {
+        Unreadable::Malformed => Verdict::Dropped(Drop::Malformed),
+        Unreadable::Split => Verdict::Passed(Pass::SplitHeaders),
     }
 }
 
@@ -77,12 +98,18 @@ fn ipv4<P: Packet, T: Tables>(packet: &mut P, here: &Here<'_, T>) -> Verdict {
     if !here.interface.is_ours(here.link.destination) {
         return Verdict::Passed(Pass::NotAddressedToUs);
     }
-    let Some(header) = parse::ipv4(packet, here.link.payload) else { return Verdict::Passed(Pass::NotIp) };
+    let header = match parse::ipv4(packet, here.link.payload) {
+        Ok(header) => header,
+        Err(why) => return stranger(why),
+    };
     let Some(vip) = service::vip(here.half, &header.destination) else {
+        // What it says is not checked, but whoever counts its bytes must know that there may be more buffers.
+        packet.reaches(header.end());
         return Verdict::Passed(Pass::NoService);
     };
-    let Ok(datagram) = parse::ipv4_datagram(packet, &header) else {
-        return Verdict::Dropped(Drop::Malformed);
+    let datagram = match parse::ipv4_datagram(packet, &header) {
+        Ok(datagram) => datagram,
+        Err(why) => return unreadable(why),
     };
     match datagram.protocol {
         TCP | UDP => serve::<TrackKeyV4, _, _>(packet, here, vip, &header, &datagram),
@@ -91,7 +118,7 @@ fn ipv4<P: Packet, T: Tables>(packet: &mut P, here: &Here<'_, T>) -> Verdict {
                 answered(rewrite::echo_v4(packet, header.at), Answer::IcmpEcho)
             }
             Ok(_) => Verdict::Passed(Pass::NotForUsProtocol),
-            Err(parse::Malformed) => Verdict::Dropped(Drop::Malformed),
+            Err(why) => unreadable(why),
         },
         _ => Verdict::Passed(Pass::NotForUsProtocol),
     }
@@ -104,7 +131,10 @@ fn ipv6<P: Packet, T: Tables>(packet: &mut P, here: &Here<'_, T>) -> Verdict {
     if !ours && !solicitation::is_group_mac(here.link.destination) {
         return Verdict::Passed(Pass::NotAddressedToUs);
     }
-    let Some(header) = parse::ipv6(packet, here.link.payload) else { return Verdict::Passed(Pass::NotIp) };
+    let header = match parse::ipv6(packet, here.link.payload) {
+        Ok(header) => header,
+        Err(why) => return stranger(why),
+    };
     if header.protocol == parse::ICMPV6
         && let Some(target) = solicitation::target(packet, &header)
         && announced(here, &target)
@@ -123,10 +153,13 @@ fn ipv6<P: Packet, T: Tables>(packet: &mut P, here: &Here<'_, T>) -> Verdict {
         return Verdict::Passed(Pass::NoService);
     }
     let Some(vip) = service::vip(here.half, &header.destination) else {
+        // What it says is not checked, but whoever counts its bytes must know that there may be more buffers.
+        packet.reaches(header.end());
         return Verdict::Passed(Pass::NoService);
     };
-    let Ok(datagram) = parse::ipv6_datagram(packet, &header) else {
-        return Verdict::Dropped(Drop::Malformed);
+    let datagram = match parse::ipv6_datagram(packet, &header) {
+        Ok(datagram) => datagram,
+        Err(why) => return unreadable(why),
     };
     match datagram.protocol {
         TCP | UDP => serve::<TrackKeyV6, _, _>(packet, here, vip, &header, &datagram),
@@ -138,7 +171,7 @@ fn ipv6<P: Packet, T: Tables>(packet: &mut P, here: &Here<'_, T>) -> Verdict {
                 answered(rewrite::echo_v6(packet, header.at), Answer::IcmpEcho)
             }
             Ok(_) => Verdict::Passed(Pass::NotForUsProtocol),
-            Err(parse::Malformed) => Verdict::Dropped(Drop::Malformed),
+            Err(why) => unreadable(why),
         },
         _ => Verdict::Passed(Pass::NotForUsProtocol),
     }
@@ -177,7 +210,10 @@ fn serve<K: Key, P: Packet, T: Tables>(
             _ => return Verdict::Dropped(Drop::FragmentWithoutFirst),
         }
     } else {
-        let Ok(ports) = parse::ports(packet, datagram) else { return Verdict::Dropped(Drop::Malformed) };
+        let ports = match parse::ports(packet, datagram) {
+            Ok(ports) => ports,
+            Err(why) => return unreadable(why),
+        };
         let found =
             service::service(here.half, vip, &header.destination, ports.destination, datagram.protocol);
         let Some(service) = found else { return Verdict::Passed(Pass::NoService) };

@@ -25,7 +25,7 @@ pub fn target<P: Packet>(packet: &P, header: &IpHeader) -> Option<Address> {
     let at = header.at + IPV6_HEADER;
     let length = header.payload_length();
     let options = length.checked_sub(FIXED)? / 8;
-    if header.hops != 255 || !length.is_multiple_of(8) || options > OPTIONS || at + length > packet.len() {
+    if header.hops != 255 || !length.is_multiple_of(8) || options > OPTIONS || !packet.reaches(at + length) {
         return None;
     }
     let fixed = packet.bytes::<8>(at)?;

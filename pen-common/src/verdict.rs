@@ -103,6 +103,8 @@ reasons! {
         NotForUsProtocol = 12 "not_for_us_protocol",
         /// Nobody is serving, and the service says `on_empty = "pass"`.
         EmptyPool = 13 "empty_pool",
+        /// Its headers are not in the frame's first buffer, which is all that is read of it.
+        SplitHeaders = 14 "split_headers",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Floor programs, and the harness that restores a frame and tail-calls the program to be timed.
 //!
-//! `cargo xtask bench` loads this object; the balancer never does. The floors are written by hand against raw
+//! `cargo xtask bench` loads this object; the balancer never does. All take frames of several buffers, as the balancer
+//! does: a program calls only its like. The floors are written by hand against raw
 //! pointers, as a C programmer would, so that they are a floor.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(
@@ -37,7 +38,7 @@ mod programs {
     const HEADERS: usize = 14 + 20 + 20;
 
     /// Restores the frame, gives it the next client's address, and calls the program under test.
-    #[xdp]
+    #[xdp(frags)]
     fn harness(ctx: XdpContext) -> u32 {
         let Some(plan) = PLAN.get_ptr_mut(0) else { return XDP_ABORTED };
         if ctx.data() + RESTORED > ctx.data_end() {
@@ -67,13 +68,13 @@ mod programs {
     }
 
     /// F0: sends everything back as it is.
-    #[xdp]
+    #[xdp(frags)]
     fn f0(_: XdpContext) -> u32 {
         XDP_TX
     }
 
     /// F1: checks bounds and types of Ethernet, IPv4 and TCP, and swaps the MACs.
-    #[xdp]
+    #[xdp(frags)]
     fn f1(ctx: XdpContext) -> u32 {
         let Some(frame) = tcp_frame(&ctx) else { return XDP_PASS };
         // SAFETY: `HEADERS` bytes were checked; halfwords at even offsets of an aligned frame are aligned.
@@ -86,7 +87,7 @@ mod programs {
     }
 
     /// F2: F1 plus one hit in a million-entry LRU table and one array read for the new MAC.
-    #[xdp]
+    #[xdp(frags)]
     fn f2(ctx: XdpContext) -> u32 {
         let Some(frame) = tcp_frame(&ctx) else { return XDP_PASS };
         // SAFETY: `HEADERS` bytes were checked; the reads ask for no alignment.

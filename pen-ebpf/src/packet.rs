@@ -1,24 +1,29 @@
 //! The frame an XDP program was called with. All access to packet memory is here.
 #![allow(unsafe_code, reason = "packet memory is reached by pointers that the verifier checks")]
 
+use core::cell::Cell;
 use core::ptr::addr_of;
 
-use aya_ebpf::helpers::bpf_xdp_adjust_tail;
+use aya_ebpf::helpers::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
 use pen_common::packet::Packet;
+use pen_common::verdict::{Pass, Verdict};
 
-/// A frame between two pointers of its context.
+/// A frame; its first buffer, the one that can be read in place, is between two pointers of its context.
 pub(crate) struct XdpPacket<'a> {
     context: &'a XdpContext,
     start: usize,
     end: usize,
-    length: usize,
+    /// Length of the first buffer.
+    first: usize,
+    /// Length of the frame as it came, as far as anybody asked: at least that of the first buffer.
+    came: Cell<usize>,
 }
 
-/// The frame's length, read so that the compiler cannot connect it with the pointers: it would prove checks against
+/// The first buffer's length, read so that the compiler cannot connect it with the pointers: it would prove checks against
 /// the end needless from what is known of the length, and the verifier, which sees no connection, would refuse.
 #[inline(always)]
-fn length(context: &XdpContext) -> usize {
+fn first_length(context: &XdpContext) -> usize {
     let context = context.ctx;
     // SAFETY: the context that the program was called with.
     let (start, end) = unsafe { (addr_of!((*context).data), addr_of!((*context).data_end)) };
@@ -30,14 +35,35 @@ fn length(context: &XdpContext) -> usize {
 impl<'a> XdpPacket<'a> {
     #[inline(always)]
     pub(crate) fn new(context: &'a XdpContext) -> Self {
-        Self { context, start: context.data(), end: context.data_end(), length: length(context) }
+        let first = first_length(context);
+        Self { context, start: context.data(), end: context.data_end(), first, came: Cell::new(first) }
+    }
+
+    /// The frame's length as it came. Asking the kernel costs as much as half a packet's way, so where the pipeline saw
+    /// that the packet ends within the first buffer, the frame does, too.
+    #[inline(always)]
+    pub(crate) fn length_counted(&self, verdict: Verdict) -> usize {
+        match verdict {
+            Verdict::Passed(Pass::NotIp | Pass::NotAddressedToUs | Pass::SplitHeaders) => self.len(),
+            _ => self.came.get(),
+        }
     }
 }
 
 impl Packet for XdpPacket<'_> {
     #[inline(always)]
     fn len(&self) -> usize {
-        self.length
+        // SAFETY: the context is the one that the program was called with; the helper only reads it.
+        unsafe { bpf_xdp_get_buff_len(self.context.ctx) as usize }
+    }
+
+    #[inline(always)]
+    fn reaches(&self, end: usize) -> bool {
+        if end <= self.first {
+            return true;
+        }
+        self.came.set(self.len());
+        end <= self.came.get()
     }
 
     #[inline(always)]
@@ -46,7 +72,7 @@ impl Packet for XdpPacket<'_> {
         if start + N > self.end {
             return None;
         }
-        // SAFETY: `N` bytes lie before the frame's end; they stay there until `resize`, which takes `&mut self`.
+        // SAFETY: `N` bytes lie before the buffer's end; they stay there until `resize`, which takes `&mut self`.
         Some(unsafe { &*(start as *const [u8; N]) })
     }
 
@@ -68,7 +94,7 @@ impl Packet for XdpPacket<'_> {
         // The helper invalidates all packet pointers, whether it succeeds or not.
         self.start = self.context.data();
         self.end = self.context.data_end();
-        self.length = length(self.context);
+        self.first = first_length(self.context);
         done
     }
 }

@@ -4,7 +4,6 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::warn;
-use pen_common::packet::Packet as _;
 use pen_common::pipeline;
 use pen_common::tables::Puzzle;
 use pen_common::verdict::{Drop, Egress, Verdict};
@@ -12,13 +11,14 @@ use pen_common::verdict::{Drop, Egress, Verdict};
 use crate::maps::{self, KernelTables};
 use crate::packet::XdpPacket;
 
-/// Decides what becomes of a frame.
-#[xdp]
+/// Decides what becomes of a frame, of one or several buffers: without `frags` drivers refuse large MTUs.
+#[xdp(frags)]
 fn pen_xdp(context: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&context);
     let tables = KernelTables::new();
-    let (bytes, ingress) = (packet.len(), context.ingress_ifindex() as u32);
+    let ingress = context.ingress_ifindex() as u32;
     let verdict = pipeline::run(&mut packet, &tables, ingress);
+    let bytes = packet.length_counted(verdict);
     let seen = maps::count(verdict.counter(), bytes);
     if let Some(puzzle) = tables.puzzle() {
         report(&context, puzzle);

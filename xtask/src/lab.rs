@@ -175,6 +175,14 @@ impl Lab {
         self.backends.iter().find(|host| host.name == name)
     }
 
+    /// Sets the MTU of every interface: of the switch's ports, the bridge (which follows them) and all hosts.
+    pub fn set_mtu(&self, mtu: u16) -> Result<()> {
+        self.hosts().try_for_each(|host| {
+            self.switch.ip(&format!("link set {} mtu {mtu}", host.name))?;
+            host.namespace.ip(&format!("link set eth0 mtu {mtu}")).map(drop)
+        })
+    }
+
     /// Takes a host's cable out of the switch: frames vanish silently, its own link stays up.
     pub fn unplug(&self, host: &Host) -> Result<()> {
         self.switch.ip(&format!("link set {} nomaster", host.name)).map(drop)

@@ -12,9 +12,11 @@ use aya::EbpfLoader;
 use parity::kernel::Kernel;
 use pen_common::abi::{COUNTERS, Counter, Slot, Tracked};
 use pen_common::host::frames::{self, Ethernet, kind};
+use pen_common::host::golden::{self, FIRST_BUFFER};
 use pen_common::host::random::Random;
 use pen_common::host::sample::{self, INGRESS};
-use pen_common::host::{Frame, HostTables};
+use pen_common::host::{Frame, HostTables, SplitFrame};
+use pen_common::pipeline;
 use pen_common::verdict::{Egress, Verdict, reasons};
 use xtask::lab::needs;
 
@@ -47,8 +49,15 @@ impl Both {
 
     /// Runs a frame through both; an error says what differs.
     fn run(&mut self, bytes: &[u8]) -> Result<Verdict, String> {
-        let mut frame = Frame(bytes.to_vec());
-        let verdict = self.host.run(&mut frame, INGRESS);
+        // A test run puts no more into the first buffer than a page has room for.
+        let first = bytes.len().min(FIRST_BUFFER);
+        let mut split = SplitFrame { frame: Frame(bytes.to_vec()), first };
+        let verdict = if first == bytes.len() {
+            self.host.run(&mut split.frame, INGRESS)
+        } else {
+            pipeline::run(&mut split, &self.host, INGRESS)
+        };
+        let frame = split.frame;
         let counter = self.counted.entry(verdict.counter()).or_default();
         counter.packets += 1;
         counter.bytes += bytes.len() as u64;
@@ -108,6 +117,11 @@ fn kernel_and_host_agree_on_every_frame() {
             panic!("frame {number}: {difference}");
         }
     }
+    for case in golden::frames() {
+        if let Err(difference) = both.run(&case.frame) {
+            panic!("{}: {difference}", case.name);
+        }
+    }
     both.assert_same_state();
 
     let met = |index: u32| both.counted.contains_key(&index);
@@ -130,6 +144,18 @@ fn forget_some(both: &mut Both) {
             _ => continue,
         }
         both.kernel.remember(key, *value);
+    }
+}
+
+#[test]
+fn golden_frames_come_to_what_they_should_in_the_kernel_too() {
+    if !needs::met() {
+        return;
+    }
+    let mut both = Both::new(&Both::tables(), Both::tables());
+    for case in golden::frames() {
+        let (verdict, _) = case.expected(&both.host);
+        assert_eq!(both.run(&case.frame), Ok(verdict), "{}: {}", case.name, case.about);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod answers;
 mod fragments;
+mod golden;
 mod memory;
 mod turns;
 

@@ -130,7 +130,7 @@ impl Kernel {
     /// Runs a frame through the program: the action, and the frame as it is then.
     pub(crate) fn run(&mut self, frame: &[u8]) -> (u32, Vec<u8>) {
         let program: &mut Xdp = self.ebpf.program_mut("pen_xdp").unwrap().try_into().unwrap();
-        let mut out = vec![0; 4096];
+        let mut out = vec![0; 16 * 1024];
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut out);
