@@ -17,10 +17,7 @@ impl Controller {
     /// refuses the change; if that comes to nothing, [`Controller::keep_door`] brings it back.
     pub(super) fn open_door(&self, desired: &Desired) -> Result<(), ApiError> {
         let wanted = wanted_address(self.options.http, desired);
-        self.options.door.open(wanted).map_err(|error| {
-            let ApiError { code, message, hint } = error.into();
-            ApiError { code, message: format!("{message}; nothing was changed"), hint }
-        })
+        Ok(self.options.door.open(wanted)?)
     }
 
     /// Keeps the door where it is wanted.

@@ -48,7 +48,7 @@ async fn an_address_that_cannot_be_had_refuses_the_file() {
     ] {
         let error = bench.ask(file(Some(wanted))).unwrap_err();
         assert_eq!(error.code, ErrorCode::Refused);
-        for word in [word, "nothing was changed", &wanted.to_string()] {
+        for word in [word, &wanted.to_string()] {
             assert!(error.to_string().contains(word), "{error}");
         }
         assert_eq!((bench.state(), door.address()), (state.clone(), Some(first)));
