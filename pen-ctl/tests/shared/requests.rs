@@ -98,6 +98,10 @@ fn looks(request: &Request) -> bool {
             | Request::BackendList { .. }
             | Request::InterfaceList
             | Request::Clients
+            | Request::Metrics
+            | Request::Export
+            | Request::History
+            | Request::HistoryShow { .. }
     )
 }
 
@@ -123,6 +127,9 @@ fn reply(request: &Request) -> Result<Reply, ApiError> {
         }
         Request::ServiceShow { name } => {
             Err(ApiError::new(ErrorCode::NotFound, format!("there is no service {name}"), "add it"))
+        }
+        Request::Metrics | Request::Export | Request::History | Request::HistoryShow { .. } => {
+            Err(ApiError::new(ErrorCode::Refused, "there is nothing to show", "try again"))
         }
         Request::Clients => Err(ApiError::new(ErrorCode::Refused, "there are no tables", "attach first")),
         _ => Ok(Reply::Changed(ChangeDocument::default())),
