@@ -2,15 +2,7 @@
 
 use super::*;
 use crate::api::configuration::How;
-
-/// What is logged while something is done.
-fn logged(doing: impl FnOnce()) -> Vec<String> {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let writer = Arc::new(file.reopen().unwrap());
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
-    tracing::subscriber::with_default(subscriber, doing);
-    std::fs::read_to_string(file.path()).unwrap().lines().map(str::to_owned).collect()
-}
+use crate::log::testing::logged;
 
 fn with<'a>(lines: &'a [String], words: &str) -> Vec<&'a str> {
     lines.iter().map(String::as_str).filter(|line| line.contains(words)).collect()
