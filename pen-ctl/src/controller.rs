@@ -11,6 +11,7 @@ mod file;
 mod history;
 mod http;
 mod metrics;
+mod occupancy;
 mod reconcile;
 mod status;
 mod trial;
@@ -26,6 +27,7 @@ pub use clock::{Clock, SystemClock};
 pub use drain::Census;
 pub use file::{applies_at_start, apply_at_start};
 pub use http::wanted_address;
+pub use occupancy::TableCount;
 pub use trial::expire_at_start;
 
 use crate::api::document::{BackendList, ServiceList};
@@ -42,6 +44,7 @@ use crate::target::{Seen, Sighting, Standings};
 use crate::tracked::View;
 use announce::Announced;
 use drain::Drains;
+use occupancy::Occupancy;
 use reconcile::Subject;
 
 /// What a controller is started with beside its parts.
@@ -99,6 +102,7 @@ pub struct Controller {
     probed: Vec<(ServiceKey, IpAddr, Check)>,
     announced: Announced,
     drains: Drains,
+    occupancy: Occupancy,
     /// How often health changed, by backend that is there now.
     transitions: BTreeMap<(ServiceKey, IpAddr), u64>,
     /// Who asked for what is being done.
@@ -137,6 +141,7 @@ impl Controller {
             probed: Vec::new(),
             announced: Announced::default(),
             drains: Drains::default(),
+            occupancy: Occupancy::default(),
             transitions: BTreeMap::new(),
             user: None,
             trial_due: None,

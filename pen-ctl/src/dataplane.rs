@@ -381,9 +381,6 @@ pub trait DataPlane: Send {
     /// What became of packets.
     fn counters(&mut self) -> Result<Counters, DataPlaneError>;
 
-    /// How full the tracking tables are; may be some seconds old.
-    fn tracking(&mut self) -> Result<TrackingUse, DataPlaneError>;
-
     /// Hands out what reads who is remembered, with descriptors of its own: for use off the controller's task.
     fn clients(&mut self) -> Result<Box<dyn clients::Clients>, DataPlaneError>;
 

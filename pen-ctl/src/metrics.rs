@@ -13,10 +13,8 @@ use std::net::IpAddr;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-use crate::api::document::InterfaceDocument;
-use crate::dataplane::{
-    Affinity, Counters, HealthStatus, Scheduler, ServiceKey, Tracking, TrackingUse, Traffic,
-};
+use crate::api::document::{InterfaceDocument, TrackingDocument};
+use crate::dataplane::{Affinity, Counters, HealthStatus, Scheduler, ServiceKey, Tracking, Traffic};
 use crate::state::desired::AdminState;
 use timings::Timings;
 
@@ -51,8 +49,8 @@ pub struct Snapshot {
     pub services: Vec<ServiceSample>,
     /// What became of packets; `None` = could not be read: no count is better than one that goes back.
     pub counters: Option<Counters>,
-    /// How full the tracking tables are; `None` = could not be read.
-    pub tracking: Option<TrackingUse>,
+    /// How full the tracking tables are; `None` = not counted yet.
+    pub tracking: Option<TrackingDocument>,
     /// How many parts of the desired state the data plane would not take.
     pub failures: usize,
 }

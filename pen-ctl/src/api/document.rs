@@ -27,10 +27,21 @@ pub struct StatusDocument {
     pub services: Vec<ServiceDocument>,
     /// What became of packets.
     pub packets: PacketsDocument,
-    /// How full the tracking tables are.
-    pub tracking: TrackingUse,
+    /// How full the tracking tables are; `null` until they were counted for the first time.
+    pub tracking: Option<TrackingDocument>,
     /// What somebody should look at, one line each.
     pub warnings: Vec<String>,
+}
+
+/// How full the tracking tables are, or were when they were last counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackingDocument {
+    /// By family.
+    #[serde(flatten)]
+    pub tables: TrackingUse,
+    /// Whole seconds since they were counted.
+    #[serde(default)]
+    pub age_seconds: u64,
 }
 
 /// The controller itself.

@@ -1,5 +1,7 @@
 //! The loop around the controller: one task owns it, everybody else holds a handle.
 
+mod waiting;
+
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,7 +14,7 @@ use crate::dataplane::DataPlaneError;
 use crate::journal::Journal;
 use crate::metrics::timings::Timings;
 use crate::surroundings::Event;
-use crate::tracked::Counts;
+use waiting::Waiting;
 
 /// How often the data plane is looked up afresh.
 const RESYNC: Duration = Duration::from_secs(5);
@@ -62,7 +64,8 @@ impl ControllerHandle {
         &self.timings
     }
 
-    /// Asks, and waits for the answer. Calls are answered one after the other, in the order they came.
+    /// Asks, and waits for the answer. Calls are answered one after the other, in the order they came; only those that
+    /// want to know how full the tracking tables are may be overtaken.
     pub async fn ask(&self, asked: Asked) -> Result<Answered, ApiError> {
         let gone = || ApiError::new(ErrorCode::NoController, "the controller is ending", "try again");
         let (answer, reply) = oneshot::channel();
@@ -83,7 +86,7 @@ pub async fn serve(
     mut calls: mpsc::Receiver<Call>,
     mut events: mpsc::Receiver<Event>,
 ) -> Controller {
-    let mut census = None;
+    let (mut census, mut waiting) = (None, Waiting::default());
     let mut resync = interval(RESYNC);
     resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !controller.ended() {
@@ -96,12 +99,17 @@ pub async fn serve(
                 hear(&mut controller, &mut events, event);
             }
             call = calls.recv(), if controller.started() => {
-                let Some(Call { asked, answer }) = call else { break };
-                hear_of_interfaces(&mut controller, &mut events, &asked.request).await;
-                // Whoever asked may have gone meanwhile; what was asked is done all the same.
-                let _ = answer.send(controller.ask(asked));
+                let Some(call) = call else { break };
+                hear_of_interfaces(&mut controller, &mut events, &call.asked.request).await;
+                if let Some(call) = waiting.keep(&mut controller, call) {
+                    answer(&mut controller, call);
+                }
             }
-            counted = outcome(&mut census), if census.is_some() => {
+            count = waiting.over() => {
+                count.into_iter().for_each(|count| controller.tables_counted(count));
+                waiting.release().into_iter().for_each(|call| answer(&mut controller, call));
+            }
+            counted = finished(&mut census, "count the clients that are left"), if census.is_some() => {
                 census = None;
                 controller.counted(counted);
                 controller.reconcile();
@@ -110,17 +118,23 @@ pub async fn serve(
             () = sleep(wake.unwrap_or(RESYNC)), if wake.is_some() => controller.reconcile(),
         }
     }
+    waiting.release().into_iter().for_each(|call| answer(&mut controller, call));
     controller
 }
 
-/// Waits for a count that was handed out.
-async fn outcome(
-    census: &mut Option<JoinHandle<Result<Counts, DataPlaneError>>>,
-) -> Result<Counts, DataPlaneError> {
-    let Some(census) = census else { return std::future::pending().await };
-    census.await.unwrap_or_else(|error| {
-        let what = "count the clients that are left".to_owned();
-        Err(DataPlaneError { what, why: error.to_string(), hint: String::new() })
+fn answer(controller: &mut Controller, Call { asked, answer }: Call) {
+    // Whoever asked may have gone meanwhile; what was asked is done all the same.
+    let _ = answer.send(controller.ask(asked));
+}
+
+/// Waits for work that was handed out; for ever if none was.
+async fn finished<T>(
+    work: &mut Option<JoinHandle<Result<T, DataPlaneError>>>,
+    what: &str,
+) -> Result<T, DataPlaneError> {
+    let Some(work) = work else { return std::future::pending().await };
+    work.await.unwrap_or_else(|error| {
+        Err(DataPlaneError { what: what.to_owned(), why: error.to_string(), hint: String::new() })
     })
 }
 

@@ -7,16 +7,17 @@ use crate::state::desired::{Backend, Service};
 impl Controller {
     /// All there is to count, as of now. Reads no file and formats nothing: that is done elsewhere.
     pub(super) fn snapshot(&mut self) -> Snapshot {
-        let (counters, tracking) = (self.plane.counters(), self.plane.tracking());
-        for error in [counters.as_ref().err(), tracking.as_ref().err()].into_iter().flatten() {
-            tracing::debug!("left out of the metrics: {error}");
+        let counters = self.plane.counters();
+        let troubles = counters.as_ref().err().map(ToString::to_string);
+        for trouble in troubles.iter().map(String::as_str).chain(self.tracking_trouble()) {
+            tracing::debug!("left out of the metrics: {trouble}");
         }
         let desired = self.store.desired();
         Snapshot {
             interfaces: desired.interfaces.iter().map(|spec| self.interface(spec)).collect(),
             services: desired.services.iter().map(|service| self.sample(service)).collect(),
             counters: counters.ok(),
-            tracking: tracking.ok(),
+            tracking: self.tracking_document(),
             failures: self.failures.len(),
         }
     }

@@ -10,7 +10,7 @@ use crate::api::document::{
     PacketsDocument, ServiceDocument, StatusDocument,
 };
 use crate::api::{ApiError, Reply};
-use crate::dataplane::{AttachMode, Counters, DataPlaneError, ObservedInterface, TrackingUse, Traffic};
+use crate::dataplane::{AttachMode, Counters, DataPlaneError, ObservedInterface, Traffic};
 use crate::state::desired::{Backend, InterfaceSpec, Service};
 use crate::state::text;
 use crate::target::link_named;
@@ -19,15 +19,17 @@ impl Controller {
     pub(super) fn status(&mut self) -> StatusDocument {
         let mut troubles = Vec::new();
         let counters = or_default(self.plane.counters(), &mut troubles);
-        let tracking: TrackingUse = or_default(self.plane.tracking(), &mut troubles);
+        troubles.extend(self.tracking_trouble().map(str::to_owned));
+        let tracking = self.tracking_document();
         let desired = self.store.desired();
         let mut warnings = self.warnings();
         warnings.extend(troubles);
-        if tracking.v4.max != 0 && tracking.v4.max != u64::from(desired.tracking_clients) {
+        let max = tracking.map_or(0, |tracking| tracking.tables.v4.max);
+        if max != 0 && max != u64::from(desired.tracking_clients) {
             warnings.push(format!(
                 "tracking_clients = {} is not in force: the tables in use have {} entries and keep them until the \
                  pins are made anew (`run --discard`, which forgets clients)",
-                desired.tracking_clients, tracking.v4.max
+                desired.tracking_clients, max
             ));
         }
         StatusDocument {

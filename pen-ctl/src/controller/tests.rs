@@ -9,6 +9,7 @@ mod interfaces;
 mod journal;
 mod logs;
 mod metrics;
+mod occupancy;
 mod revisions;
 mod trials;
 
@@ -152,6 +153,12 @@ impl Bench {
     /// The state as it is on disk.
     fn state(&self) -> String {
         std::fs::read_to_string(self.state_dir().join("state.json")).unwrap()
+    }
+
+    /// Has the tracking tables counted, as the controller's loop does before it answers.
+    fn count_tables(&mut self) {
+        let due = self.controller().table_count_due(&Request::Status).unwrap();
+        self.controller().tables_counted(due.take());
     }
 
     fn status(&mut self) -> StatusDocument {

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::{DataPlaneError, ServiceKey};
+use super::{DataPlaneError, ServiceKey, TrackingUse};
 
 /// One memory: a client, or a flow of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,12 @@ pub trait Clients: Send + Sync {
     /// # Errors
     /// The tables cannot be read; what was forgotten until then stays forgotten.
     fn read(&self, visit: &mut dyn FnMut(&Remembered) -> Fate) -> Result<u64, DataPlaneError>;
+
+    /// How full the tables are: counts every entry, so it takes as long as reading them.
+    ///
+    /// # Errors
+    /// The tables cannot be read.
+    fn occupancy(&self) -> Result<TrackingUse, DataPlaneError>;
 
     /// The backend that a client without a memory is given by a service that chooses by client and slot; `None` where the
     /// service is not there or chooses otherwise, and where nobody serves.

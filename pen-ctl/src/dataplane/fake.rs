@@ -14,6 +14,8 @@ use super::{
 #[derive(Clone, Debug, Default)]
 pub struct FakePlane {
     inner: Arc<Mutex<Inner>>,
+    /// While somebody holds this, counting how full the tables are goes on and on.
+    pub slow: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What is in it.
@@ -64,10 +66,6 @@ impl DataPlane for FakePlane {
         Ok(self.lock().counters.clone())
     }
 
-    fn tracking(&mut self) -> Result<TrackingUse, DataPlaneError> {
-        Ok(self.lock().tracking)
-    }
-
     fn clients(&mut self) -> Result<Box<dyn Clients>, DataPlaneError> {
         Ok(Box::new(self.clone()))
     }
@@ -84,6 +82,11 @@ impl Clients for FakePlane {
         }
         self.lock().remembered = kept;
         Ok(forgotten)
+    }
+
+    fn occupancy(&self) -> Result<TrackingUse, DataPlaneError> {
+        let _counting = self.slow.blocking_lock();
+        Ok(self.lock().tracking)
     }
 
     /// Whoever comes first in the table gets everybody.

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::time::Instant;
 
 use aya::Ebpf;
 use pen_common::abi::Address;
@@ -13,7 +12,6 @@ use pen_common::abi::Address;
 use super::clients::Clients;
 use super::{
     Counters, DataPlane, DataPlaneError, InterfaceTarget, Observed, Operation, ServiceKey, ServiceSettings,
-    TrackingUse,
 };
 use backends::Held;
 use directory::Services;
@@ -83,8 +81,6 @@ pub struct XdpPlane {
     guard: LoopGuard,
     /// Something was flipped or retired since the last grace period.
     unsettled: bool,
-    /// How full the tracking tables are, and until when that need not be counted again.
-    tracking: Option<(Instant, TrackingUse)>,
     /// Hands what the program logged to the log.
     log: Option<Box<dyn FnMut() + Send>>,
 }
@@ -115,10 +111,6 @@ impl DataPlane for XdpPlane {
 
     fn counters(&mut self) -> Result<Counters, DataPlaneError> {
         self.read_counters()
-    }
-
-    fn tracking(&mut self) -> Result<TrackingUse, DataPlaneError> {
-        self.read_tracking()
     }
 
     fn clients(&mut self) -> Result<Box<dyn Clients>, DataPlaneError> {

@@ -93,11 +93,15 @@ impl Families {
 
     fn tracking(&self, to: To<'_, '_>) -> fmt::Result {
         let Some(tracking) = &self.0.tracking else { return Ok(()) };
-        let families = [("ipv4", tracking.v4), ("ipv6", tracking.v6)];
+        let tables = tracking.tables;
+        let families = [("ipv4", tables.v4), ("ipv6", tables.v6)];
         let used = families.map(|(family, table)| ([("family", family)], table.used));
         gauges(to, "pen_tracking_entries", "Clients and flows that are remembered", used)?;
         let max = families.map(|(family, table)| ([("family", family)], table.max));
-        gauges(to, "pen_tracking_entries_limit", "Clients and flows that can be remembered", max)
+        gauges(to, "pen_tracking_entries_limit", "Clients and flows that can be remembered", max)?;
+        let age = ConstGauge::new(tracking.age_seconds);
+        let help = "Seconds since what is remembered was counted.";
+        age.encode(to.encode_descriptor("pen_tracking_age_seconds", help, None, age.metric_type())?)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::api::document::InterfaceState;
-use crate::dataplane::{AttachMode, TableUse};
+use crate::dataplane::{AttachMode, TableUse, TrackingUse};
 use crate::needs;
 
 fn traffic(packets: u64) -> Traffic {
@@ -71,13 +71,13 @@ fn snapshot() -> Snapshot {
         state: InterfaceState::Pending,
         ..interface.clone()
     };
-    let tracking =
+    let tables =
         TrackingUse { v4: TableUse { used: 12, max: 262_144 }, v6: TableUse { used: 0, max: 262_144 } };
     Snapshot {
         interfaces: vec![interface, pending],
         services: vec![web, dns],
         counters: Some(counters),
-        tracking: Some(tracking),
+        tracking: Some(TrackingDocument { tables, age_seconds: 3 }),
         failures: 1,
     }
 }

@@ -38,7 +38,7 @@ fn the_next_controller_finds_what_the_last_one_left() {
     after.interfaces.get_mut("a0").unwrap().target.mode = target.mode;
     assert_eq!(after, before);
     assert_eq!(pinned::track_v4(&place).get(&[1, 2, 3], 0).unwrap(), 4);
-    assert_eq!(second.tracking().unwrap().v4.used, 1);
+    assert_eq!(second.clients().unwrap().occupancy().unwrap().v4.used, 1);
 
     second.set_table(key(0), &[12, 13]);
     assert_eq!(pinned::owners(&place, 0, 0), owners, "the same members get the same slots and indexes");

@@ -249,6 +249,6 @@ fn tracked_clients_are_counted() {
         table.insert([client, 0, 0], 0, 0).unwrap();
     }
     let there = table.keys().count() as u64;
-    let told = plane.tracking().unwrap();
+    let told = plane.clients().unwrap().occupancy().unwrap();
     assert_eq!((told.v4.used, told.v4.max, told.v6.used), (there, 4096, 0));
 }

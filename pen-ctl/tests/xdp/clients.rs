@@ -171,7 +171,7 @@ fn a_full_table_of_a_million_is_read_while_everything_else_goes_on() {
             (key, Tracked { backend: 0, generation, seen: 1 })
         }),
     );
-    let held = plane.tracking().unwrap().v4.used;
+    let held = plane.clients().unwrap().occupancy().unwrap().v4.used;
     assert!(held > u64::from(written) * 9 / 10, "{held} of {written}");
 
     let clients = plane.clients().unwrap();
@@ -194,7 +194,7 @@ fn a_full_table_of_a_million_is_read_while_everything_else_goes_on() {
     half_way.1.recv().unwrap();
     plane.observe().unwrap();
     plane.counters().unwrap();
-    plane.tracking().unwrap();
+    plane.clients().unwrap().occupancy().unwrap();
     plane.set_backend(key(0), 12);
     plane.set_table(key(0), &[11, 12]);
     assert!(!reader.is_finished());

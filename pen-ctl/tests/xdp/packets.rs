@@ -105,7 +105,7 @@ fn a_packet_is_sent_to_the_backend_and_counted() {
     assert_eq!(counted.passed["not_addressed_to_us"].packets, 1);
     assert_eq!(counted.passed["no_service"].packets, 1);
     assert_eq!(counted.dropped["loop"].packets, 1);
-    assert_eq!(plane.tracking().unwrap().v4.used, 1);
+    assert_eq!(plane.clients().unwrap().occupancy().unwrap().v4.used, 1);
 }
 
 #[test]

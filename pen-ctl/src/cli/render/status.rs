@@ -7,8 +7,9 @@ use super::table::{Cell, Table};
 use super::{Style, Tone, bytes, number, span};
 use crate::api::document::{
     BackendDocument, InterfaceDocument, InterfaceState, PacketsDocument, ServiceDocument, StatusDocument,
+    TrackingDocument,
 };
-use crate::dataplane::{AttachMode, HealthStatus, TableUse, TrackingUse};
+use crate::dataplane::{AttachMode, HealthStatus, TableUse};
 use crate::state::desired::{AdminState, Health};
 
 /// How documents are shown: when, and in which colours.
@@ -49,7 +50,7 @@ pub fn status(document: &StatusDocument, view: View) -> String {
     text.push_str(&view.heading("Packets"));
     text.push_str(&packets(&document.packets, view));
     text.push_str(&view.heading("Clients remembered"));
-    text.push_str(&tracking(&document.tracking, view));
+    text.push_str(&tracking(document.tracking.as_ref(), view));
     text
 }
 
@@ -299,9 +300,12 @@ fn packets(packets: &PacketsDocument, view: View) -> String {
     table.render(2, view.style)
 }
 
-fn tracking(tracking: &TrackingUse, view: View) -> String {
+fn tracking(tracking: Option<&TrackingDocument>, view: View) -> String {
+    let Some(TrackingDocument { tables, age_seconds }) = tracking else {
+        return "  not counted yet: ask again in a moment\n".to_owned();
+    };
     let mut table = Table::plain();
-    for (family, TableUse { used, max }) in [("IPv4", tracking.v4), ("IPv6", tracking.v6)] {
+    for (family, TableUse { used, max }) in [("IPv4", tables.v4), ("IPv6", tables.v6)] {
         let cell = Cell::number(number(used));
         let full = max > 0 && used >= max - max / 10;
         table.row(vec![
@@ -310,7 +314,12 @@ fn tracking(tracking: &TrackingUse, view: View) -> String {
             Cell::new(format!("of {}", number(max))),
         ]);
     }
-    table.render(2, view.style)
+    let mut text = table.render(2, view.style);
+    if *age_seconds > 0 {
+        let age = humantime::format_duration(Duration::from_secs(*age_seconds));
+        text.push_str(&format!("  counted {age} ago\n"));
+    }
+    text
 }
 
 #[cfg(test)]

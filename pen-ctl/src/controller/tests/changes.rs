@@ -205,6 +205,7 @@ fn status_has_the_fields_that_were_promised() {
         .counters
         .dropped
         .insert("no_backend", crate::dataplane::Traffic { packets: 3, bytes: 180 });
+    bench.count_tables();
     let status = serde_json::to_value(bench.done(Request::Status)).unwrap();
     for path in [
         "/controller/version",

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::mem::offset_of;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
+use aya::maps::MapData;
 use pen_common::abi::{
     Address, Backend, Directory, DirectoryHalf, SLOTS, SLOTS_BOTH_HALVES, ServiceEntry, Slot, TrackKeyV4,
     TrackKeyV6, Tracked, backend_flags, service_flags,
@@ -16,31 +17,43 @@ use pen_common::select;
 use pen_common::tables::{Memory, Puzzle, Tables};
 use pen_common::track::{self, Key};
 
+use super::error::chain;
 use super::mapped::Mapped;
 use super::maps::{backends_in_use, map_array};
 use super::pins::Pins;
 use super::{XdpPlane, directory, failure, sys};
 use crate::dataplane::clients::{Clients, Fate, FlowPorts, Remembered, Standing};
-use crate::dataplane::{DataPlaneError, ServiceKey};
+use crate::dataplane::{DataPlaneError, ServiceKey, TableUse, TrackingUse};
 
 /// Who is remembered, for use beside the plane.
 pub(super) struct XdpClients {
     pins: Pins,
-    track_v4: OwnedFd,
-    track_v6: OwnedFd,
+    track_v4: TrackTable,
+    track_v6: TrackTable,
     directory: Mapped<Directory>,
     backends: Mapped<Backend>,
+}
+
+/// A tracking table.
+struct TrackTable {
+    fd: OwnedFd,
+    /// Entries at most.
+    max: u64,
 }
 
 impl XdpPlane {
     /// Opens what reads who is remembered; costs some system calls.
     pub(super) fn open_clients(&self) -> Result<XdpClients, DataPlaneError> {
         let what = "open the tracking tables";
-        let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map_err(|error| failure(what, error));
+        let own = |map: &MapData| {
+            let info = map.info().map_err(|error| failure(what, chain(&error)))?;
+            let fd = map.fd().as_fd().try_clone_to_owned().map_err(|error| failure(what, error))?;
+            Ok(TrackTable { fd, max: info.max_entries().into() })
+        };
         Ok(XdpClients {
             pins: self.pins.clone(),
-            track_v4: own(self.maps.track_v4.fd().as_fd())?,
-            track_v6: own(self.maps.track_v6.fd().as_fd())?,
+            track_v4: own(&self.maps.track_v4)?,
+            track_v6: own(&self.maps.track_v6)?,
             directory: map_array(&self.pins, "directory", 1).map_err(|error| failure(what, error))?,
             backends: map_array(&self.pins, "backends", pen_common::abi::MAX_BACKENDS as usize)
                 .map_err(|error| failure(what, error))?,
@@ -53,9 +66,17 @@ impl Clients for XdpClients {
         let snapshot = self.snapshot().map_err(|error| failure("look at services and backends", error))?;
         let failed = |error: io::Error| failure("read the tracking tables", error);
         let mut reading = Reading { snapshot: &snapshot, visit, forgotten: 0, stopped: false };
-        reading.table::<TrackKeyV4>(self.track_v4.as_fd()).map_err(failed)?;
-        reading.table::<TrackKeyV6>(self.track_v6.as_fd()).map_err(failed)?;
+        reading.table::<TrackKeyV4>(&self.track_v4).map_err(failed)?;
+        reading.table::<TrackKeyV6>(&self.track_v6).map_err(failed)?;
         Ok(reading.forgotten)
+    }
+
+    fn occupancy(&self) -> Result<TrackingUse, DataPlaneError> {
+        let failed = |error: io::Error| failure("count the tracking tables", error);
+        Ok(TrackingUse {
+            v4: self.track_v4.count::<TrackKeyV4>().map_err(failed)?,
+            v6: self.track_v6.count::<TrackKeyV6>().map_err(failed)?,
+        })
     }
 
     fn newcomer(&self, service: &ServiceKey, client: IpAddr) -> Result<Option<IpAddr>, DataPlaneError> {
@@ -99,6 +120,20 @@ impl XdpClients {
     }
 }
 
+impl TrackTable {
+    fn batches<K: WireKey>(&self) -> sys::Batches<'_> {
+        sys::Batches::new(self.fd.as_fd(), size_of::<K>() as u32, size_of::<Tracked>() as u32)
+    }
+
+    fn count<K: WireKey>(&self) -> io::Result<TableUse> {
+        let (mut batches, mut used) = (self.batches::<K>(), 0);
+        while let Some(batch) = batches.next()? {
+            used += batch.len() as u64;
+        }
+        Ok(TableUse { used, max: self.max })
+    }
+}
+
 /// One reading of the tables.
 struct Reading<'a> {
     snapshot: &'a Snapshot,
@@ -108,9 +143,9 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn table<K: WireKey>(&mut self, map: BorrowedFd<'_>) -> io::Result<()> {
+    fn table<K: WireKey>(&mut self, table: &TrackTable) -> io::Result<()> {
         let now = track::now(&self.snapshot.directory, self.snapshot.jiffies);
-        let mut batches = sys::Batches::new(map, size_of::<K>() as u32, size_of::<Tracked>() as u32);
+        let mut batches = table.batches::<K>();
         while !self.stopped
             && let Some(batch) = batches.next()?
         {
@@ -118,7 +153,7 @@ impl Reading<'_> {
                 let Some((parts, tracked)) = K::read(key).zip(tracked(value)) else { continue };
                 match (self.visit)(&self.snapshot.interpret::<K>(&parts, tracked, now)) {
                     Fate::Keep => {}
-                    Fate::Forget => self.forgotten += u64::from(sys::delete(map, key)?),
+                    Fate::Forget => self.forgotten += u64::from(sys::delete(table.fd.as_fd(), key)?),
                     Fate::Stop => {
                         self.stopped = true;
                         break;

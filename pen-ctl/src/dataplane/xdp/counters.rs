@@ -1,19 +1,13 @@
-//! What became of packets, and how full the tracking tables are.
+//! What became of packets.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use pen_common::abi::{COUNTER_BACKENDS, Counter};
 use pen_common::verdict::{Kind, reasons};
 
 use super::error::chain;
-use super::maps::count;
 use super::{XdpPlane, failure};
-use crate::dataplane::{Counters, DataPlaneError, ServiceKey, TrackingUse, Traffic};
-
-/// A count is good for this many times as long as it took, so that counting never takes more than a small share of
-/// the controller's time: a million entries are counted every now and then, a few at every question.
-const SHARE_OF_TIME: u32 = 20;
+use crate::dataplane::{Counters, DataPlaneError, ServiceKey, Traffic};
 
 impl XdpPlane {
     /// All counters, summed over CPUs.
@@ -43,22 +37,6 @@ impl XdpPlane {
             sum.bytes = sum.bytes.wrapping_add(traffic.bytes);
         }
         Ok(counters)
-    }
-
-    /// How full the tracking tables are, or were a moment ago.
-    pub(super) fn read_tracking(&mut self) -> Result<TrackingUse, DataPlaneError> {
-        if let Some((good_until, tracking)) = self.tracking
-            && Instant::now() < good_until
-        {
-            return Ok(tracking);
-        }
-        let start = Instant::now();
-        let failed = |why| failure("count the tracking tables", why);
-        let v4 = count(&self.maps.track_v4).map_err(failed)?;
-        let v6 = count(&self.maps.track_v6).map_err(failed)?;
-        let tracking = TrackingUse { v4, v6 };
-        self.tracking = Some((Instant::now() + start.elapsed() * SHARE_OF_TIME, tracking));
-        Ok(tracking)
     }
 
     fn counted(&self, index: u32) -> Result<Traffic, DataPlaneError> {

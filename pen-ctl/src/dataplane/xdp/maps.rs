@@ -255,17 +255,6 @@ pub(super) fn open_slots(pins: &Pins, service: u16) -> io::Result<OpenedSlots> {
     }
 }
 
-/// Counts the entries of a tracking table.
-pub(super) fn count(map: &MapData) -> Result<crate::dataplane::TableUse, String> {
-    let info = map.info().map_err(|error| super::error::chain(&error))?;
-    let mut batches = sys::Batches::new(map.fd().as_fd(), info.key_size(), info.value_size());
-    let mut used = 0;
-    while let Some(batch) = batches.next().map_err(|error| error.to_string())? {
-        used += batch.len() as u64;
-    }
-    Ok(crate::dataplane::TableUse { used, max: info.max_entries().into() })
-}
-
 fn data(pins: &Pins, name: &str) -> Result<MapData, OpenError> {
     MapData::from_pin(pins.map(name)).map_err(|error| OpenError::from_aya(format!("open map {name}"), &error))
 }

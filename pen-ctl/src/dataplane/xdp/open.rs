@@ -111,7 +111,6 @@ impl XdpPlane {
             held: BTreeMap::new(),
             guard,
             unsettled: true,
-            tracking: None,
             log,
         };
         plane.set_clock()?;

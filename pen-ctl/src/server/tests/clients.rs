@@ -5,7 +5,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::*;
 use crate::api::document::clients::{ClientList, ClientShow, ForgetDocument};
 use crate::dataplane::clients::{Clients, Fate, Remembered, Standing};
-use crate::dataplane::{DataPlaneError, ServiceKey};
+use crate::dataplane::{DataPlaneError, ServiceKey, TrackingUse};
 use crate::state::desired::{Backend, Service};
 use crate::tracked::View;
 
@@ -116,6 +116,10 @@ impl Clients for Endless {
         }
         self.0.send("ended").unwrap();
         Ok(0)
+    }
+
+    fn occupancy(&self) -> Result<TrackingUse, DataPlaneError> {
+        Ok(TrackingUse::default())
     }
 
     fn newcomer(&self, _: &ServiceKey, _: IpAddr) -> Result<Option<IpAddr>, DataPlaneError> {

@@ -58,7 +58,7 @@ fn document() -> StatusDocument {
             "passed": {"no_service": 65_000, "not_ip": 0},
             "dropped": {"no_backend": 428, "loop": 0}
         },
-        "tracking": {"v4": {"used": 250_000, "max": 262_144}, "v6": {"used": 0, "max": 262_144}},
+        "tracking": {"v4": {"used": 250_000, "max": 262_144}, "v6": {"used": 0, "max": 262_144}, "age_seconds": 12},
         "warnings": ["service dns: nobody is serving"]
     }))
     .unwrap()
@@ -95,6 +95,7 @@ Packets
 Clients remembered
   IPv4  250 000  of 262 144
   IPv6        0  of 262 144
+  counted 12s ago
 ";
     assert_eq!(status(&document(), view()), expected);
 }
@@ -106,10 +107,12 @@ fn an_empty_controller_says_what_to_do_next() {
     document.services.clear();
     document.warnings.clear();
     document.packets = PacketsDocument::default();
+    document.tracking = None;
     let text = status(&document, view());
     assert!(text.contains("  none: pen-ctl attach IFACE\n"), "{text}");
     assert!(text.contains("  none: pen-ctl service add NAME VIP:PORT/PROTO\n"), "{text}");
     assert!(text.contains("  dropped    0\n"), "{text}");
+    assert!(text.ends_with("  not counted yet: ask again in a moment\n"), "{text}");
 }
 
 #[test]
