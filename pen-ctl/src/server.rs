@@ -10,6 +10,7 @@ mod configuration;
 pub mod connection;
 mod events;
 mod gate;
+pub mod hangup;
 mod intake;
 pub mod limits;
 mod looks;

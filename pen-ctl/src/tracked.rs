@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ipnet::IpNet;
 
@@ -56,6 +56,21 @@ pub enum Order {
     Idle,
     /// By address
     Address,
+}
+
+/// How far forgetting has come, for others to look at.
+#[derive(Debug, Default)]
+pub struct Progress {
+    forgotten: AtomicU64,
+    stale: AtomicU64,
+}
+
+impl Progress {
+    /// What it has come to by now.
+    pub fn so_far(&self) -> ForgetDocument {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ForgetDocument { forgotten: count(&self.forgotten), stale: count(&self.stale), goes_on: true }
+    }
 }
 
 /// How many are remembered on a backend.
@@ -215,21 +230,24 @@ impl View {
         Ok(ClientOfService { service: service.name.clone(), vip: service.vip, backend, by })
     }
 
-    /// Forgets the memories of a selection, those that do not count any more, too. Ends early once `stop` is set.
+    /// Forgets the memories of a selection, those that do not count any more, too, and tells `progress` meanwhile.
     ///
     /// # Errors
     /// The selection names what is not there, or the tables cannot be read: what was forgotten until then stays so.
-    pub fn forget(&self, selection: &Selection, stop: &AtomicBool) -> Result<ForgetDocument, ApiError> {
+    pub fn forget(&self, selection: &Selection, progress: &Progress) -> Result<ForgetDocument, ApiError> {
         let wanted = self.wanted(selection)?;
-        let mut stale = 0;
-        let forgotten = self.read(stop, |one| {
+        let mut forget = |one: &Remembered| {
             if !wanted.holds(one) {
                 return Fate::Keep;
             }
-            stale += u64::from(!one.standing.holds());
+            progress.forgotten.fetch_add(1, Ordering::Relaxed);
+            progress.stale.fetch_add(u64::from(!one.standing.holds()), Ordering::Relaxed);
             Fate::Forget
-        })?;
-        Ok(ForgetDocument { forgotten, stale: stale.min(forgotten) })
+        };
+        let forgotten = self.clients.read(&mut forget).map_err(refused)?;
+        // Those that were evicted in time are not counted.
+        let stale = progress.so_far().stale.min(forgotten);
+        Ok(ForgetDocument { forgotten, stale, goes_on: false })
     }
 
     fn read(&self, stop: &AtomicBool, mut visit: impl FnMut(&Remembered) -> Fate) -> Result<u64, ApiError> {

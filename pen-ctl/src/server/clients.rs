@@ -1,15 +1,22 @@
-//! Questions about clients: answered beside the controller's task, two at a time, for as long as somebody waits.
+//! Questions about clients: answered beside the controller's task, two at a time, for as long as somebody waits. Forgetting
+//! is finished once it is begun.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
+use super::connection::Ending;
+use super::intake::AnswerTime;
 use super::message::{Answer, Client, Document, Query, Writer};
 use super::routes::Controller;
 use crate::api::event::Kind;
@@ -17,7 +24,7 @@ use crate::api::{ApiError, Asked, ErrorCode, Reply, Request};
 use crate::controller::ControllerHandle;
 use crate::journal::Note;
 use crate::state::text::{self, TextError};
-use crate::tracked::{Order, Selection, View};
+use crate::tracked::{Order, Progress, Selection, View};
 
 /// Clients listed unless another number is asked for.
 pub const LISTED: usize = 100;
@@ -97,26 +104,32 @@ pub fn parse_prefix(text: &str) -> Result<IpNet, TextError> {
     })
 }
 
-pub(super) async fn list(State(controller): Controller, Query(query): Query<ListQuery>) -> Answer {
+pub(super) async fn list(
+    State(controller): Controller,
+    ending: Option<Extension<Ending>>,
+    Query(query): Query<ListQuery>,
+) -> Answer {
     let ListQuery { service, backend, source, limit, sort, all } = query;
     if limit > LISTED_MAX {
         let message = format!("limit {limit} is out of range");
         return Err(ApiError::invalid(message, format!("use 0 to {LISTED_MAX}")).into());
     }
     let selection = Selection { service, backend, source };
-    read(&controller, Request::Clients.into(), move |view, stop| {
-        view.list(&selection, all, sort, limit, stop)
-    })
-    .await
+    read(&controller, ending, move |view, stop| view.list(&selection, all, sort, limit, stop)).await
 }
 
-pub(super) async fn show(State(controller): Controller, Client(address): Client) -> Answer {
-    read(&controller, Request::Clients.into(), move |view, stop| view.show(address, stop)).await
+pub(super) async fn show(
+    State(controller): Controller,
+    ending: Option<Extension<Ending>>,
+    Client(address): Client,
+) -> Answer {
+    read(&controller, ending, move |view, stop| view.show(address, stop)).await
 }
 
 pub(super) async fn forget(
     State(controller): Controller,
     Writer { peer, condition }: Writer,
+    time: Option<Extension<AnswerTime>>,
     Query(query): Query<ForgetQuery>,
 ) -> Answer {
     let ForgetQuery { service, backend, source, all } = query;
@@ -136,13 +149,26 @@ pub(super) async fn forget(
     let note = Note { service: service.clone(), backend, user: peer.uid, ..Note::new(Kind::Change, "") };
     let journal = controller.journal().clone();
     let selection = Selection { service, backend, source };
-    let asked = Asked { request: Request::Clients, user: peer.uid, condition };
-    read(&controller, asked, move |view, stop| {
-        let done = view.forget(&selection, stop)?;
-        journal.note(Note { message: format!("clients{what} forgotten: {}", done.forgotten), ..note });
-        Ok(done)
-    })
-    .await
+    let (turn, view) =
+        begin(&controller, Asked { request: Request::Clients, user: peer.uid, condition }).await?;
+    let progress = Arc::new(Progress::default());
+    let told = progress.clone();
+    // What was begun is finished, whether or not somebody waits for it.
+    let forgetting = spawn_blocking(move || {
+        let _turn = turn;
+        let done = view.forget(&selection, &progress);
+        let forgotten = done.as_ref().map_or_else(|_| progress.so_far().forgotten, |done| done.forgotten);
+        let trouble = done.as_ref().err().map_or_else(String::new, |error| format!(", then: {error}"));
+        if forgotten > 0 || trouble.is_empty() {
+            journal.note(Note { message: format!("clients{what} forgotten: {forgotten}{trouble}"), ..note });
+        }
+        done
+    });
+    let patience = time.map_or(Duration::MAX, |Extension(AnswerTime(time))| time * 4 / 5);
+    match timeout(patience, forgetting).await {
+        Ok(done) => Document::of(&done.map_err(|error| failed(&error))??),
+        Err(_) => Ok(Document::of(&told.so_far())?.accepted()),
+    }
 }
 
 /// Tells a reading to end when whoever asked has gone: then this is dropped with their request.
@@ -154,23 +180,42 @@ impl Drop for StopWithAsker {
     }
 }
 
+/// Answers from a reading, for as long as somebody waits for it.
 async fn read<T: Serialize + Send + 'static>(
     controller: &ControllerHandle,
-    asked: Asked,
+    ending: Option<Extension<Ending>>,
     answer: impl FnOnce(&View, &AtomicBool) -> Result<T, ApiError> + Send + 'static,
 ) -> Answer {
-    let failed = |why: String| ApiError::new(ErrorCode::Internal, format!("read the clients: {why}"), "");
-    // Never an error: it is never closed.
-    let turn = READINGS.acquire().await.map_err(|error| failed(error.to_string()))?;
-    let view = match controller.ask(asked).await?.reply {
-        Reply::Clients(view) => view,
-        other => return Err(failed(format!("the controller answers {other:?}")).into()),
+    let reading = async {
+        let (turn, view) = begin(controller, Request::Clients.into()).await?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let _stop_with_asker = StopWithAsker(stop.clone());
+        let reading = spawn_blocking(move || {
+            let _turn = turn;
+            answer(&view, &stop)
+        });
+        Document::of(&reading.await.map_err(|error| failed(&error))??)
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let _stop_with_asker = StopWithAsker(stop.clone());
-    let reading = spawn_blocking(move || {
-        let _turn = turn;
-        answer(&view, &stop)
-    });
-    Document::of(&reading.await.map_err(|error| failed(error.to_string()))??)
+    let ending = ending.map_or(Ending::NEVER, |Extension(ending)| ending);
+    tokio::select! {
+        answer = reading => answer,
+        () = ending.unheard() => Err(failed(&"nobody waits for the answer").into()),
+    }
+}
+
+/// Waits for a turn, and takes what questions are answered from.
+async fn begin(
+    controller: &ControllerHandle,
+    asked: Asked,
+) -> Result<(SemaphorePermit<'static>, View), ApiError> {
+    // Never an error: it is never closed.
+    let turn = READINGS.acquire().await.map_err(|error| failed(&error))?;
+    match controller.ask(asked).await?.reply {
+        Reply::Clients(view) => Ok((turn, view)),
+        other => Err(failed(&format!("the controller answers {other:?}"))),
+    }
+}
+
+fn failed(why: &dyn Display) -> ApiError {
+    ApiError::new(ErrorCode::Internal, format!("read the clients: {why}"), "")
 }

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::gate::{Full, Gate};
+use super::hangup::Hangup;
 use super::limits::Limits;
 use super::patient::Patient;
 use super::peer::Peer;
@@ -36,6 +37,11 @@ pub trait Listener: Send {
     fn moved(&self) -> Option<watch::Receiver<()>> {
         None
     }
+
+    /// Tells when nobody is left at the other end of a connection, where that can be seen.
+    fn hangup(_: &Self::Stream) -> Hangup {
+        Hangup::UNSEEN
+    }
 }
 
 impl Listener for UnixListener {
@@ -46,21 +52,32 @@ impl Listener for UnixListener {
         let peer = Peer::local(&stream);
         Ok((stream, peer))
     }
+
+    fn hangup(stream: &Self::Stream) -> Hangup {
+        Hangup::of(stream)
+    }
 }
 
-/// Tells a connection that it is to end. A handler whose answer goes on for ever finds it in its request's
-/// extensions and ends its answer then.
+/// Tells a connection that it is to end, or has. A handler whose answer goes on for ever, or takes long to find, has it
+/// in its request's extensions and ends its work then.
 #[derive(Clone, Debug)]
 pub struct Ending {
     /// Of the whole server.
     server: Option<watch::Receiver<bool>>,
     /// Of the place where it came in.
     moved: Option<watch::Receiver<()>>,
+    /// Of whoever is at its other end.
+    hangup: Hangup,
 }
 
 impl Ending {
     /// Of what never ends.
-    pub const NEVER: Ending = Ending { server: None, moved: None };
+    pub const NEVER: Ending = Ending { server: None, moved: None, hangup: Hangup::UNSEEN };
+
+    /// Completes when nobody is left to hear an answer; not before, though we are to end.
+    pub async fn unheard(self) {
+        self.hangup.wait().await;
+    }
 
     /// Completes when it is to end.
     pub async fn wait(self) {
@@ -95,7 +112,7 @@ pub(super) async fn accept_all<L: Listener>(
     let mut connections = JoinSet::new();
     let telling = Arc::new(Semaphore::new(TOLD));
     let mut words = Words::default();
-    let mut end = pin!(Ending { server: Some(ended.clone()), moved: None }.wait());
+    let mut end = pin!(Ending { server: Some(ended.clone()), ..Ending::NEVER }.wait());
     loop {
         // Those that are done are let go of as they end, not when the server does.
         let accepted = tokio::select! {
@@ -107,7 +124,11 @@ pub(super) async fn accept_all<L: Listener>(
         match accepted {
             Ok((stream, peer)) => match gate.admit(peer) {
                 Ok(pass) => {
-                    let ending = Ending { server: Some(ended.clone()), moved: listener.moved() };
+                    let ending = Ending {
+                        server: Some(ended.clone()),
+                        moved: listener.moved(),
+                        hangup: L::hangup(&stream),
+                    };
                     let serving = serve_one(stream, peer, app.clone(), limits, ending);
                     connections.spawn(async move {
                         serving.await;

@@ -21,6 +21,10 @@ use crate::api::{ApiError, ErrorCode};
 /// The header of every answer that says which pen gave it.
 pub const VERSION_HEADER: &str = "pen-version";
 
+/// Within which time an answer is to begin, from where the request was taken in: handlers find it in its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnswerTime(pub(super) Duration);
+
 /// Bytes of one unit of what bodies may hold.
 const UNIT: usize = 4096;
 
@@ -41,7 +45,8 @@ impl Intake {
 /// Takes a request in, passes it on, sees to the answer.
 pub(super) async fn around(State(intake): State<Intake>, request: Request, next: Next) -> Response {
     let mut answer = match intake.take_in(request).await {
-        Ok((request, room)) => {
+        Ok((mut request, room)) => {
+            request.extensions_mut().insert(AnswerTime(intake.limits.answer_time));
             let answer = intake.answered(next.run(request)).await;
             drop(room);
             answer

@@ -106,7 +106,7 @@ fn a_selection_that_names_nothing_there_is_refused() {
     let plane = plane(some());
     let refused = |service: Option<&str>, backend: Option<IpAddr>| {
         let selection = Selection { service: service.map(Into::into), backend, source: None };
-        let error = view(&plane).forget(&selection, &GO_ON).unwrap_err();
+        let error = view(&plane).forget(&selection, &Progress::default()).unwrap_err();
         assert_eq!(error.code, ErrorCode::NotFound);
         error.message
     };
@@ -120,7 +120,7 @@ fn a_selection_that_names_nothing_there_is_refused() {
 fn only_those_of_the_selection_are_forgotten() {
     let plane = plane(some());
     let forget = |selection: Selection| {
-        let done = view(&plane).forget(&selection, &GO_ON).unwrap();
+        let done = view(&plane).forget(&selection, &Progress::default()).unwrap();
         (done.forgotten, done.stale, plane.lock().remembered.len())
     };
     let every = Selection::default;

@@ -212,3 +212,27 @@ fn a_full_table_of_a_million_is_read_while_everything_else_goes_on() {
     let forgotten = plane.clients().unwrap().read(&mut |_| Fate::Forget).unwrap();
     assert_eq!(forgotten, held);
 }
+
+#[test]
+fn who_is_evicted_while_being_forgotten_holds_up_nobody_else() {
+    let Some(place) = Place::enter() else { return };
+    let mut plane = place.open().unwrap();
+    let mut table = pinned::track_v4(&place);
+    for client in 0..1000 {
+        table.insert([client, 0, 0], 0, 0).unwrap();
+    }
+    let (mut seen, mut evicted) = (0, 0);
+    let mut visit = |one: &Remembered| {
+        let IpAddr::V4(client) = one.client else { panic!("{one:?}") };
+        seen += 1;
+        if seen % 3 == 0 {
+            table.remove(&[u32::from_ne_bytes(client.octets()), 0, 0]).unwrap();
+            evicted += 1;
+        }
+        Fate::Forget
+    };
+    let forgotten = plane.clients().unwrap().read(&mut visit).unwrap();
+    assert!(seen > 900 && evicted > 300, "{seen}, {evicted}");
+    assert_eq!(forgotten, seen - evicted);
+    assert_eq!(table.keys().count(), 0);
+}

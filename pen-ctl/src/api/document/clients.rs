@@ -105,4 +105,7 @@ pub struct ForgetDocument {
     pub forgotten: u64,
     /// How many of them did not count any more.
     pub stale: u64,
+    /// Not done yet: more are being forgotten, and the journal will tell how many it came to.
+    #[serde(default)]
+    pub goes_on: bool,
 }

@@ -65,7 +65,9 @@ pub fn forgotten(done: &ForgetDocument) -> String {
         0 => String::new(),
         stale => format!(", {} of which did not count any more", number(stale)),
     };
-    format!("{} forgotten{stale}", plural(done.forgotten, "client"))
+    let more =
+        if done.goes_on { " so far; it goes on, and `pen-ctl events` tells when it is done" } else { "" };
+    format!("{} forgotten{stale}{more}", plural(done.forgotten, "client"))
 }
 
 fn table(clients: &[ClientDocument], indent: usize, view: View) -> String {
@@ -182,8 +184,10 @@ CLIENT     SERVICE  BACKEND         SEEN
 
     #[test]
     fn forgetting_says_how_many() {
-        let told = |forgotten, stale| super::forgotten(&ForgetDocument { forgotten, stale });
+        let told = |forgotten, stale| super::forgotten(&ForgetDocument { forgotten, stale, goes_on: false });
         assert_eq!(told(1, 0), "1 client forgotten");
         assert_eq!(told(1500, 2), "1 500 clients forgotten, 2 of which did not count any more");
+        let going_on = forgotten(&ForgetDocument { forgotten: 7, stale: 0, goes_on: true });
+        assert!(going_on.starts_with("7 clients forgotten so far; it goes on"), "{going_on}");
     }
 }

@@ -145,21 +145,23 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn table<K: WireKey>(&mut self, table: &TrackTable) -> io::Result<()> {
         let now = track::now(&self.snapshot.directory, self.snapshot.jiffies);
-        let mut batches = table.batches::<K>();
+        let (mut batches, mut doomed) = (table.batches::<K>(), Vec::new());
         while !self.stopped
             && let Some(batch) = batches.next()?
         {
+            doomed.clear();
             for (key, value) in batch.entries() {
                 let Some((parts, tracked)) = K::read(key).zip(tracked(value)) else { continue };
                 match (self.visit)(&self.snapshot.interpret::<K>(&parts, tracked, now)) {
                     Fate::Keep => {}
-                    Fate::Forget => self.forgotten += u64::from(sys::delete(table.fd.as_fd(), key)?),
+                    Fate::Forget => doomed.extend_from_slice(key),
                     Fate::Stop => {
                         self.stopped = true;
                         break;
                     }
                 }
             }
+            self.forgotten += sys::delete_all(table.fd.as_fd(), size_of::<K>(), &doomed)?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::ptr;
 mod batches;
 mod ticks;
 
-pub(super) use batches::{Batches, delete};
+pub(super) use batches::{Batches, delete_all};
 pub(super) use ticks::jiffies;
 
 // Numbers of commands, types and flags: linux/bpf.h (stable kernel interface).

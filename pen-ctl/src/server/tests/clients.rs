@@ -4,8 +4,10 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::*;
 use crate::api::document::clients::{ClientList, ClientShow, ForgetDocument};
+use crate::api::event::Filter;
 use crate::dataplane::clients::{Clients, Fate, Remembered, Standing};
 use crate::dataplane::{DataPlaneError, ServiceKey, TrackingUse};
+use crate::journal::{Journal, News};
 use crate::state::desired::{Backend, Service};
 use crate::tracked::View;
 
@@ -26,9 +28,19 @@ fn serve_clients<C: Clients + Clone + 'static>(
     clients: C,
     limits: Limits,
 ) -> PathBuf {
+    serve_and_note(dir, clients, limits).0
+}
+
+/// The same; gives the journal, too.
+fn serve_and_note<C: Clients + Clone + 'static>(
+    dir: &tempfile::TempDir,
+    clients: C,
+    limits: Limits,
+) -> (PathBuf, Journal) {
     let socket = dir.path().join("pen.sock");
     let (bound, listener) = BoundSocket::bind(&socket).unwrap();
     let (handle, mut calls) = ControllerHandle::new();
+    let journal = handle.journal().clone();
     tokio::spawn(async move {
         while let Some(call) = calls.recv().await {
             let mut web = Service::new("web".into(), "10.0.0.100:80/tcp".parse().unwrap());
@@ -44,7 +56,7 @@ fn serve_clients<C: Clients + Clone + 'static>(
         let _bound = bound;
         serve_within(listener, Door::default(), handle, std::future::pending(), (limits, limits)).await;
     });
-    socket
+    (socket, journal)
 }
 
 #[tokio::test]
@@ -68,7 +80,7 @@ async fn clients_are_listed_shown_and_forgotten() {
     assert_eq!((shown.total, shown.services.len()), (1, 1));
 
     let (_, _, answer) = http(&socket, "DELETE", "/v1/clients?source=192.0.2.128/25", "").await;
-    assert_eq!(answer, r#"{"forgotten":73,"stale":0}"#);
+    assert_eq!(answer, r#"{"forgotten":73,"stale":0,"goes_on":false}"#);
     let (_, _, answer) = http(&socket, "DELETE", "/v1/clients?all=true", "").await;
     assert_eq!(serde_json::from_str::<ForgetDocument>(&answer).unwrap().forgotten, 127);
     assert!(plane.lock().remembered.is_empty());
@@ -143,4 +155,63 @@ async fn a_reading_keeps_nobody_waiting_and_ends_with_the_request_it_is_for() {
     let (status, ..) = asker.await.unwrap();
     assert_eq!(status, 503);
     assert_eq!(heard.recv().await, Some("ended"));
+}
+
+#[tokio::test]
+async fn a_reading_ends_when_whoever_asked_is_gone_but_not_when_they_only_said_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let (news, mut heard) = mpsc::unbounded_channel();
+    // Nothing but the hang-up ends it.
+    let limits = Limits { answer_time: std::time::Duration::from_secs(3600), ..Limits::LOCAL };
+    let socket = serve_clients(&dir, Endless(news), limits);
+    let mut asker = UnixStream::connect(&socket).await.unwrap();
+    asker.write_all(b"GET /v1/clients HTTP/1.1\r\nHost: pen\r\n\r\n").await.unwrap();
+    asker.shutdown().await.unwrap();
+    assert_eq!(heard.recv().await, Some("began"));
+    // As long as others are answered, it still reads.
+    assert_eq!(http(&socket, "GET", "/v1/services", "").await.0, 200);
+    assert!(heard.try_recv().is_err(), "it should still be reading");
+    drop(asker);
+    assert_eq!(heard.recv().await, Some("ended"));
+}
+
+/// Clients that are forgotten one by one, each when the test says so.
+#[derive(Clone)]
+struct Gradual(Arc<Mutex<std::sync::mpsc::Receiver<()>>>);
+
+impl Clients for Gradual {
+    fn read(&self, visit: &mut dyn FnMut(&Remembered) -> Fate) -> Result<u64, DataPlaneError> {
+        let more = self.0.lock().unwrap();
+        let mut forgotten = 0;
+        while more.recv().is_ok() {
+            assert_eq!(visit(&remembered(1)), Fate::Forget);
+            forgotten += 1;
+        }
+        Ok(forgotten)
+    }
+
+    fn occupancy(&self) -> Result<TrackingUse, DataPlaneError> {
+        Ok(TrackingUse::default())
+    }
+
+    fn newcomer(&self, _: &ServiceKey, _: IpAddr) -> Result<Option<IpAddr>, DataPlaneError> {
+        Ok(None)
+    }
+}
+
+#[tokio::test]
+async fn forgetting_that_takes_too_long_is_told_so_far_and_finished_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (more, forget) = std::sync::mpsc::channel();
+    more.send(()).unwrap();
+    let limits = Limits { answer_time: std::time::Duration::from_secs(1), ..Limits::LOCAL };
+    let (socket, journal) = serve_and_note(&dir, Gradual(Arc::new(Mutex::new(forget))), limits);
+    let (status, _, answer) = http(&socket, "DELETE", "/v1/clients?all=true", "").await;
+    assert_eq!((status, answer.as_str()), (202, r#"{"forgotten":1,"stale":0,"goes_on":true}"#));
+    let mut follower = journal.follow(Filter::default(), None, 10);
+    assert_eq!(follower.position().id, 0, "it is not done yet");
+    more.send(()).unwrap();
+    drop(more);
+    let News::Event(done) = follower.next().await else { panic!("there is one") };
+    assert_eq!(done.message, "clients forgotten: 2");
 }

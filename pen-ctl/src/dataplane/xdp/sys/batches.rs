@@ -1,14 +1,16 @@
-//! Hash maps read through in batches (BPF_MAP_LOOKUP_BATCH, Linux 5.6): one system call for thousands of entries, and
-//! no entry twice, however many are added and evicted meanwhile.
+//! Hash maps read through, and emptied, in batches (BPF_MAP_LOOKUP_BATCH, BPF_MAP_DELETE_BATCH; Linux 5.6): one system call
+//! for thousands of entries, and no entry read twice, however many are added and evicted meanwhile.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr;
 
-use super::{BPF_MAP_DELETE_ELEM, MapElement, bpf, raw};
+use super::{bpf, raw};
 
 /// `linux/bpf.h`.
 const BPF_MAP_LOOKUP_BATCH: u32 = 24;
+/// The same.
+const BPF_MAP_DELETE_BATCH: u32 = 27;
 /// Entries asked for at a time.
 const ROOM: u32 = 4096;
 /// Entries of one bucket that are made room for at most: a hash of a sound size has a handful.
@@ -43,7 +45,7 @@ pub(in super::super) struct Batch<'a> {
 }
 
 #[repr(C)]
-struct LookupBatch {
+struct BatchAttributes {
     in_batch: u64,
     out_batch: u64,
     keys: u64,
@@ -90,7 +92,7 @@ impl<'a> Batches<'a> {
         self.keys.resize(self.room as usize * self.key_size, 0);
         self.values.resize(self.room as usize * self.value_size, 0);
         let (from, mut next) = (start.unwrap_or_default(), 0u32);
-        let mut attributes = LookupBatch {
+        let mut attributes = BatchAttributes {
             in_batch: start.map_or(0, |_| ptr::from_ref(&from) as u64),
             out_batch: ptr::from_mut(&mut next) as u64,
             keys: self.keys.as_mut_ptr() as u64,
@@ -122,13 +124,30 @@ impl Batch<'_> {
     }
 }
 
-/// Removes the entry of a key of the map's size from a hash map; says whether it was there.
-pub(in super::super) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
-    let mut attributes =
-        MapElement { map_fd: raw(map), alignment: 0, key: key.as_ptr() as u64, value: 0, flags: 0 };
-    match bpf(BPF_MAP_DELETE_ELEM, &mut attributes) {
-        Ok(_) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-        Err(error) => Err(error),
+/// Removes the entries of these keys, one behind the other, from a hash map; says how many of them were there.
+pub(in super::super) fn delete_all(map: BorrowedFd<'_>, key_size: usize, keys: &[u8]) -> io::Result<u64> {
+    let (mut left, mut deleted) = (keys, 0);
+    while !left.is_empty() {
+        let mut attributes = BatchAttributes {
+            in_batch: 0,
+            out_batch: 0,
+            keys: left.as_ptr() as u64,
+            values: 0,
+            count: (left.len() / key_size) as u32,
+            map_fd: raw(map),
+            element_flags: 0,
+            flags: 0,
+        };
+        let outcome = bpf(BPF_MAP_DELETE_BATCH, &mut attributes);
+        deleted += u64::from(attributes.count);
+        match outcome {
+            Ok(_) => break,
+            // It stops at a key that is not there: on with the one behind.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                left = left.get((attributes.count as usize + 1) * key_size..).unwrap_or_default();
+            }
+            Err(error) => return Err(error),
+        }
     }
+    Ok(deleted)
 }
