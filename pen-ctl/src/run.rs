@@ -67,7 +67,8 @@ pub struct RunArgs {
     /// What moves packets
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     pub dataplane: Choice,
-    /// Address where everybody may look over TCP: status page, metrics, what the API shows; beats `http` of the file
+    /// Address where everybody may look over TCP: status page, metrics, what the API
+    /// shows (but clients, configuration and seed); beats `http` of the file
     #[arg(long, value_name = "ADDR", value_parser = tcp::parse)]
     pub http: Option<SocketAddr>,
     /// Take over pins of another instance: its tracking, counters and health stay for backends that match

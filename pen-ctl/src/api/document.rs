@@ -62,9 +62,10 @@ pub struct ControllerDocument {
     /// Where everybody may look, over TCP; absent = nowhere.
     #[serde(default)]
     pub http: Option<SocketAddr>,
-    /// Keys the choice of slots; the same on all nodes of a fleet.
-    #[serde(with = "text::seed")]
-    pub seed: u64,
+    /// Keys the choice of slots; the same on all nodes of a fleet. Absent over TCP: who knows it can choose addresses
+    /// that all go to one backend.
+    #[serde(default, with = "text::optional_seed", skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// Which desired state there is: what the header `ETag` says and `If-Match` compares.
     pub revision: Option<Revision>,
     /// What waits to be confirmed.

@@ -41,7 +41,7 @@ impl Controller {
                 file: self.options.file.as_ref().map(|file| file.display().to_string()),
                 file_differs: self.file_differs(),
                 http: self.options.door.address(),
-                seed: desired.seed,
+                seed: Some(desired.seed),
                 revision: Some(self.revision()),
                 trial: self.trial_document(),
             },

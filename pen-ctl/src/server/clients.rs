@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::connection::Ending;
 use super::intake::AnswerTime;
-use super::message::{Answer, Client, Document, Query, Writer};
+use super::message::{Answer, Client, Document, Insider, Query, Writer};
 use super::routes::Controller;
 use crate::api::event::Kind;
 use crate::api::{ApiError, Asked, ErrorCode, Reply, Request};
@@ -106,6 +106,7 @@ pub fn parse_prefix(text: &str) -> Result<IpNet, TextError> {
 
 pub(super) async fn list(
     State(controller): Controller,
+    _: Insider,
     ending: Option<Extension<Ending>>,
     Query(query): Query<ListQuery>,
 ) -> Answer {
@@ -120,6 +121,7 @@ pub(super) async fn list(
 
 pub(super) async fn show(
     State(controller): Controller,
+    _: Insider,
     ending: Option<Extension<Ending>>,
     Client(address): Client,
 ) -> Answer {

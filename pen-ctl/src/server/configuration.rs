@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 use serde::Deserialize;
 
-use super::message::{Answer, Document, Number, Query, Text, Writer};
+use super::message::{Answer, Document, Insider, Number, Query, Text, Writer};
 use super::routes::{Controller, ask, change};
 use crate::api::configuration::How;
 use crate::api::{Answered, Asked, Reply, Request};
@@ -30,7 +30,7 @@ impl ApplyQuery {
 }
 
 /// TOML, or the document if JSON is asked for.
-pub(super) async fn export(State(controller): Controller, headers: HeaderMap) -> Answer {
+pub(super) async fn export(State(controller): Controller, _: Insider, headers: HeaderMap) -> Answer {
     let Answered { reply, revision } = controller.ask(Request::Export.into()).await?;
     let accepted = headers.get(ACCEPT).map(|value| String::from_utf8_lossy(value.as_bytes()));
     match reply {
@@ -60,11 +60,15 @@ pub(super) async fn roll_back(State(controller): Controller, writer: Writer) -> 
     noted_elsewhere(&controller, writer, Request::RollBack).await
 }
 
-pub(super) async fn history(State(controller): Controller) -> Answer {
+pub(super) async fn history(State(controller): Controller, _: Insider) -> Answer {
     ask(&controller, Request::History).await
 }
 
-pub(super) async fn history_show(State(controller): Controller, Number(number): Number) -> Answer {
+pub(super) async fn history_show(
+    State(controller): Controller,
+    _: Insider,
+    Number(number): Number,
+) -> Answer {
     ask(&controller, Request::HistoryShow { number }).await
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -60,7 +60,7 @@ pub(super) async fn around(State(intake): State<Intake>, request: Request, next:
 impl Intake {
     /// Reads the body, if it is one that will be looked at; holds its room for as long as the request lives.
     async fn take_in(&self, request: Request) -> Result<(Request, Vec<OwnedSemaphorePermit>), Failure> {
-        let peer = request.extensions().get::<ConnectInfo<Peer>>().map_or(Peer::UNKNOWN, |peer| peer.0);
+        let peer = Peer::of(request.extensions());
         if request.method().is_safe() || peer.may_write().is_err() {
             // Nobody reads it: whoever may not write cannot make us hold anything.
             return Ok((request.map(|_| Body::empty()), Vec::new()));

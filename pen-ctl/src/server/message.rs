@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_MATCH};
 use axum::http::request::Parts;
@@ -107,11 +107,22 @@ pub(super) struct Writer {
 impl<S: Send + Sync> FromRequestParts<S> for Writer {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let ConnectInfo(peer) =
-            ConnectInfo::<Peer>::from_request_parts(parts, state).await.unwrap_or(ConnectInfo(Peer::UNKNOWN));
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let peer = Peer::of(&parts.extensions);
         peer.may_write()?;
         Ok(Self { peer, condition: condition(&parts.headers)? })
+    }
+}
+
+/// Proof that the peer may see what is not for everybody who reaches a TCP port.
+pub(super) struct Insider;
+
+impl<S: Send + Sync> FromRequestParts<S> for Insider {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        Peer::of(&parts.extensions).may_look_inside()?;
+        Ok(Self)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use axum::extract::ConnectInfo;
+use axum::http::Extensions;
 use tokio::net::UnixStream;
 
 use crate::api::{ApiError, ErrorCode};
@@ -20,6 +22,11 @@ impl Peer {
     /// Nobody in particular.
     pub const UNKNOWN: Peer = Peer { uid: None, address: None };
 
+    /// Who sent a request with these extensions.
+    pub(super) fn of(extensions: &Extensions) -> Peer {
+        extensions.get::<ConnectInfo<Peer>>().map_or(Peer::UNKNOWN, |peer| peer.0)
+    }
+
     /// Who connected to a Unix socket.
     pub fn local(stream: &UnixStream) -> Peer {
         Peer { uid: stream.peer_cred().ok().map(|peer| peer.uid()), address: None }
@@ -28,6 +35,18 @@ impl Peer {
     /// Who connected over TCP.
     pub fn remote(address: SocketAddr) -> Peer {
         Peer { uid: None, address: Some(address) }
+    }
+
+    /// Refuses whoever came over TCP.
+    pub fn may_look_inside(self) -> Result<(), ApiError> {
+        match self.address {
+            Some(_) => Err(ApiError::new(
+                ErrorCode::Denied,
+                "this is not shown over TCP: clients' addresses, and the seed that decides where they go",
+                "use pen-ctl, or the Unix socket, on the balancer itself",
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Refuses whoever is neither root nor the controller's own user.
@@ -66,5 +85,7 @@ mod tests {
         for peer in [user(Some(own + 65_534)), Peer::UNKNOWN, remote] {
             assert_eq!(peer.may_write().unwrap_err().code, ErrorCode::Denied);
         }
+        assert!(user(Some(own + 65_534)).may_look_inside().is_ok());
+        assert_eq!(remote.may_look_inside().unwrap_err().code, ErrorCode::Denied);
     }
 }

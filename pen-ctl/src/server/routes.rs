@@ -31,7 +31,9 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
-use super::message::{Answer, Body, Document, Failure, Name, Optional, Query, Which, Writer, not_found};
+use super::message::{
+    Answer, Body, Document, Failure, Insider, Name, Optional, Query, Which, Writer, not_found,
+};
 use super::{audit, clients, configuration, events, metrics, page};
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Interfaces, Reply, Request};
 use crate::cli::render::Style;
@@ -87,8 +89,12 @@ async fn page(State(controller): Controller) -> Result<Response, Failure> {
     }
 }
 
-async fn status(State(controller): Controller) -> Answer {
-    ask(&controller, Request::Status).await
+async fn status(State(controller): Controller, inside: Result<Insider, Failure>) -> Answer {
+    let Answered { mut reply, revision } = controller.ask(Request::Status.into()).await?;
+    if let (Reply::Status(document), Err(_)) = (&mut reply, inside) {
+        document.controller.seed = None;
+    }
+    Ok(Document::of(&reply)?.at(revision))
 }
 
 async fn service_list(State(controller): Controller) -> Answer {

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::limits::LONGEST_BODY;
 use super::socket::BoundSocket;
 use super::*;
-use crate::api::document::{BackendList, ChangeDocument, InterfaceList, ServiceList};
+use crate::api::document::{BackendList, ChangeDocument, InterfaceList, ServiceList, StatusDocument};
 use crate::api::{Answered, ApiError, Asked, ErrorCode, ErrorDocument, Interfaces, Reply, Request};
 use crate::controller::{self, Controller, Options, SystemClock};
 use crate::dataplane::AttachMode;
@@ -95,6 +95,7 @@ fn scripted(request: &Request) -> Result<Reply, ApiError> {
         Request::ServiceAdd(ServiceSpec { name: Some(name), .. }) if name == "taken" => {
             Err(ApiError::new(ErrorCode::Exists, "there is a service taken already", "choose another name"))
         }
+        Request::Status => Ok(Reply::Status(Box::new(status()))),
         Request::ServiceList => Ok(Reply::Services(ServiceList { services: Vec::new() })),
         Request::BackendList { .. } => Ok(Reply::Backends(BackendList { backends: Vec::new() })),
         Request::InterfaceList | Request::Attach(_) => {
@@ -102,6 +103,19 @@ fn scripted(request: &Request) -> Result<Reply, ApiError> {
         }
         _ => Ok(Reply::Changed(ChangeDocument::default())),
     }
+}
+
+/// Of a controller that has nothing to do.
+fn status() -> StatusDocument {
+    let document = serde_json::json!({
+        "controller": {
+            "version": "1.2.3", "pid": 7, "dataplane": "xdp", "uptime_seconds": 61, "file_differs": false,
+            "seed": "00000000c0ffee00"
+        },
+        "interfaces": [], "services": [], "warnings": [], "tracking": null,
+        "packets": {"received": 0, "forwarded": 0, "answered": {}, "passed": {}, "dropped": {}},
+    });
+    serde_json::from_value(document).unwrap()
 }
 
 /// What comes until the server closes, or breaks off.

@@ -74,5 +74,5 @@ fn a_changed_seed_renews_the_tables() {
     let operations = bench.operations();
     assert_eq!(operations[0], Operation::SetSeed(0xabc));
     assert!(matches!(operations.last(), Some(Operation::SetTable { .. })));
-    assert_eq!(bench.status().controller.seed, 0xabc);
+    assert_eq!(bench.status().controller.seed, Some(0xabc));
 }

@@ -25,7 +25,7 @@ async fn ask(address: SocketAddr, head: &str) -> (u16, String, String) {
 }
 
 #[tokio::test]
-async fn over_tcp_everything_can_be_seen_and_nothing_changed() {
+async fn over_tcp_everybody_may_look_and_nobody_may_change_anything() {
     let server = Server::start();
     let address = open(&server);
     let (status, head, body) =
@@ -44,6 +44,35 @@ async fn over_tcp_everything_can_be_seen_and_nothing_changed() {
         }
     }
     assert_eq!(server.asked(), []);
+}
+
+#[tokio::test]
+async fn what_is_not_for_everybody_is_not_shown_over_tcp() {
+    let server = Server::start();
+    let address = open(&server);
+    let get = async |path: &str| ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n")).await;
+    let inside = async |path: &str| http(&server.socket, "GET", path, "").await;
+    for path in [
+        "/v1/clients",
+        "/v1/clients?limit=0",
+        "/v1/clients/192.0.2.7",
+        "/v1/config",
+        "/v1/history",
+        "/v1/history/1",
+    ] {
+        let (status, _, body) = get(path).await;
+        assert_eq!((status, error_of(&body).code), (403, ErrorCode::Denied), "{path}: {body}");
+        assert!(error_of(&body).hint.contains("on the balancer itself"), "{body}");
+        assert_eq!(server.asked(), [], "{path}");
+        assert_ne!(inside(path).await.0, 403, "{path}");
+        server.asked();
+    }
+    for path in ["/v1/status", "/"] {
+        let (status, _, body) = get(path).await;
+        assert_eq!(status, 200, "{path}");
+        assert!(!body.contains("seed") && !body.contains("c0ffee"), "{path}: {body}");
+    }
+    assert!(inside("/v1/status").await.2.contains(r#""seed":"00000000c0ffee00""#));
 }
 
 #[tokio::test]
