@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use hyper::Method;
+use serde_json::Value;
 
 use super::error::CliError;
 use super::render::status::{self, View};
@@ -26,7 +27,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   pen-ctl backend set web 10.0.0.11 --state drain
-  pen-ctl backend set web 10.0.0.11 --state up --weight 5",
+  pen-ctl backend set web 10.0.0.11 --state up --weight 5
+  pen-ctl backend set web 10.0.0.12 --mac auto --vlan none --health service",
         mut_args = as_it_stays)]
     Set(AddArgs),
     /// Remove a backend from a service
@@ -91,16 +93,17 @@ struct Flags {
     /// Lowest serves first [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     priority: Option<i64>,
-    /// Its MAC, where it should not be asked for with ARP or neighbor discovery
+    /// Its MAC, where it should not be asked for with ARP or neighbor discovery; `auto`: it is asked for
+    /// [default: auto]
     #[arg(long, value_name = "MAC")]
     mac: Option<String>,
-    /// The VLAN it is on; goes with --mac
+    /// The VLAN it is on, goes with --mac; `none`: none is said [default: none]
     #[arg(long, value_name = "ID", allow_negative_numbers = true)]
-    vlan: Option<i64>,
+    vlan: Option<String>,
     /// `up`, `drain` (keeps the clients it has, gets no new ones) or `down` [default: up]
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
-    /// How it is checked, if not as its service says
+    /// How it is checked; `service`: as its service says [default: service]
     #[arg(long, value_name = "KIND[,KEY=VALUE...]")]
     health: Option<String>,
 }
@@ -109,11 +112,16 @@ impl Flags {
     fn add_to(self, keys: Keys) -> Keys {
         keys.set("weight", self.weight)
             .set("priority", self.priority)
-            .set("mac", self.mac)
-            .set("vlan", self.vlan)
+            .set_unless("mac", self.mac, "auto")
+            .set_unless("vlan", self.vlan.map(number_or_word), "none")
             .set("state", self.state)
-            .set("health", self.health)
+            .set_unless("health", self.health, "service")
     }
+}
+
+/// A number as one, so that the rule for numbers is what refuses another.
+fn number_or_word(text: String) -> Value {
+    text.parse::<i64>().map_or(Value::String(text), Value::from)
 }
 
 /// Does it.

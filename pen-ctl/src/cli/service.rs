@@ -26,7 +26,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   pen-ctl service set web --tracking-timeout 1h
-  pen-ctl service set web --health tcp,interval=500ms,timeout=200ms",
+  pen-ctl service set web --health tcp,interval=500ms,timeout=200ms
+  pen-ctl service set web --health default",
         mut_args = as_it_stays)]
     Set(SetArgs),
     /// Remove a service with its backends
@@ -98,8 +99,8 @@ struct Flags {
     /// What becomes of packets when nobody is serving: `drop` or `pass` to this host [default: drop]
     #[arg(long, value_name = "WHAT")]
     on_empty: Option<String>,
-    /// How backends are checked: `tcp` or `none`, with interval, timeout, rise, fall, port
-    /// [default: tcp on the service's port; none for UDP and every port]
+    /// How backends are checked: `tcp` or `none`, with interval, timeout, rise, fall, port; `default`: tcp on the
+    /// service's port, none for UDP and every port [default: default]
     #[arg(long, value_name = "KIND[,KEY=VALUE...]")]
     health: Option<String>,
 }
@@ -112,7 +113,7 @@ impl Flags {
             .set("tracking_timeout", self.tracking_timeout)
             .set("transition", self.transition)
             .set("on_empty", self.on_empty)
-            .set("health", self.health)
+            .set_unless("health", self.health, "default")
     }
 }
 

@@ -20,6 +20,12 @@ impl Keys {
         self
     }
 
+    /// Sets `key` if there is a value; to nothing at all (`null`) if that is the word for it.
+    pub fn set_unless(self, key: &str, value: Option<impl Into<Value>>, word: &str) -> Keys {
+        let said = value.map(Into::into);
+        self.set(key, said.map(|value: Value| if value == *word { Value::Null } else { value }))
+    }
+
     /// Wrong usage if no flag was given.
     pub fn not_empty(self) -> Result<Keys, CliError> {
         match self.0.is_empty() {
@@ -43,6 +49,7 @@ pub fn body<T: Serialize>(request: &T) -> Result<String, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataplane::Mac;
     use crate::state::desired::{Health, TcpHealth};
     use crate::state::spec::{BackendSpec, ServiceSpec};
 
@@ -54,7 +61,15 @@ mod tests {
 
         let spec: ServiceSpec =
             Keys::default().set("health", Some("tcp,rise=5")).read("service web").unwrap();
-        assert_eq!(spec.health, Some(Health::Tcp(TcpHealth { rise: 5, ..TcpHealth::default() })));
+        assert_eq!(spec.health, Some(Some(Health::Tcp(TcpHealth { rise: 5, ..TcpHealth::default() }))));
+
+        let mac = |text: &str| {
+            let spec: BackendSpec =
+                Keys::default().set_unless("mac", Some(text), "auto").read("backend").unwrap();
+            spec.mac
+        };
+        assert_eq!(mac("auto"), Some(None), "taken back, which is not the same as not named");
+        assert_eq!(mac("02:00:00:00:00:12"), Some(Some(Mac([2, 0, 0, 0, 0, 0x12]))));
 
         let refused = |key: &str, value: &str| {
             Keys::default().set(key, Some(value)).read::<ServiceSpec>("service web").unwrap_err().to_string()

@@ -1,6 +1,7 @@
 //! What people write about services and backends: keys of the file, of the API and of flags, each optional.
 //!
-//! The same types add (what is left out gets its default) and change (what is left out stays).
+//! The same types add (what is left out gets its default) and change (what is left out stays). Some keys can be taken back:
+//! `null` in JSON, which is `Some(None)` here.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -39,9 +40,9 @@ pub struct ServiceSpec {
     /// What becomes of packets when nobody is serving.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_empty: Option<OnEmpty>,
-    /// How its backends are checked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub health: Option<Health>,
+    /// How its backends are checked; `null` = by default.
+    #[serde(deserialize_with = "text::nullable", skip_serializing_if = "Option::is_none")]
+    pub health: Option<Option<Health>>,
     /// Its backends (in the file and when adding).
     #[serde(rename = "backend", skip_serializing_if = "Vec::is_empty")]
     pub backends: Vec<BackendSpec>,
@@ -60,18 +61,18 @@ pub struct BackendSpec {
     /// The lowest number that has anybody serving serves.
     #[serde(deserialize_with = "text::number::priority", skip_serializing_if = "Option::is_none")]
     pub priority: Option<u16>,
-    /// Its MAC where it is not to be looked up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mac: Option<Mac>,
-    /// The VLAN it is on; goes with `mac`.
-    #[serde(deserialize_with = "text::number::vlan", skip_serializing_if = "Option::is_none")]
-    pub vlan: Option<u16>,
+    /// Its MAC where it is not to be looked up; `null` = it is.
+    #[serde(deserialize_with = "text::nullable", skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Option<Mac>>,
+    /// The VLAN it is on; goes with `mac`. `null` = none is said.
+    #[serde(deserialize_with = "text::number::nullable_vlan", skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Option<u16>>,
     /// What is asked of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<AdminState>,
-    /// How it is checked, where other than its service's way.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub health: Option<Health>,
+    /// How it is checked, where other than its service's way; `null` = its service's way.
+    #[serde(deserialize_with = "text::nullable", skip_serializing_if = "Option::is_none")]
+    pub health: Option<Option<Health>>,
 }
 
 impl ServiceSpec {
@@ -113,9 +114,7 @@ impl ServiceSpec {
         set(&mut service.tracking_timeout, &self.tracking_timeout);
         set(&mut service.transition, &self.transition);
         set(&mut service.on_empty, &self.on_empty);
-        if self.health.is_some() {
-            service.health.clone_from(&self.health);
-        }
+        set(&mut service.health, &self.health);
     }
 }
 
@@ -140,11 +139,9 @@ impl BackendSpec {
         set(&mut backend.weight, &self.weight);
         set(&mut backend.priority, &self.priority);
         set(&mut backend.state, &self.state);
-        backend.mac = self.mac.or(backend.mac);
-        backend.vlan = self.vlan.or(backend.vlan);
-        if self.health.is_some() {
-            backend.health.clone_from(&self.health);
-        }
+        set(&mut backend.mac, &self.mac);
+        set(&mut backend.vlan, &self.vlan);
+        set(&mut backend.health, &self.health);
     }
 }
 

@@ -259,6 +259,15 @@ pub mod optional_seed {
     }
 }
 
+/// serde form of a key that can be taken back: `null` is something said.
+pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
+}
+
 /// serde forms of numbers, refused with their range rather than with the name of a Rust type.
 pub(crate) mod number {
     use super::*;
@@ -298,7 +307,14 @@ pub(crate) mod number {
         in_range(d, "priority", 0, u16::MAX.into())
     }
 
-    pub(crate) fn vlan<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u16>, D::Error> {
+    pub(crate) fn nullable_vlan<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Option<u16>>, D::Error> {
+        #[derive(serde::Deserialize)]
+        struct Vlan(#[serde(deserialize_with = "vlan")] Option<u16>);
+        let said: Option<Vlan> = Option::deserialize(d)?;
+        Ok(Some(said.and_then(|Vlan(number)| number)))
+    }
+
+    fn vlan<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u16>, D::Error> {
         in_range(d, "vlan", 1, 4094)
     }
 

@@ -41,7 +41,7 @@ fn a_backend_that_cannot_be_resolved_is_accepted_and_says_why_it_does_not_serve(
 fn a_fixed_mac_is_not_looked_up() {
     let mut bench = Bench::with_web();
     let mac = Some(Mac([2, 0, 0, 0, 0, 0x77]));
-    bench.done(set_backend(11, BackendSpec { mac, ..BackendSpec::default() }));
+    bench.done(set_backend(11, BackendSpec { mac: Some(mac), ..BackendSpec::default() }));
     assert!(bench.asked.0.lock().unwrap().watched.contains(&Watched { address: ip(11), fixed_mac: mac }));
     assert_eq!(bench.status().services[0].backends[0].mac, mac);
 }
@@ -194,6 +194,33 @@ fn changing_a_service_keeps_what_is_not_said() {
     assert_eq!(bench.members(), [11, 12]);
     let service = bench.status().services[0].clone();
     assert_eq!((service.transition, service.backends.len()), (Duration::from_secs(60), 2));
+}
+
+/// A spec as the API reads it.
+fn said<T: serde::de::DeserializeOwned>(json: &str) -> T {
+    serde_json::from_str(json).unwrap()
+}
+
+#[test]
+fn what_was_said_can_be_taken_back() {
+    let mut bench = Bench::with_web();
+    let before = bench.state();
+    let tcp = r#"{"kind":"tcp","interval":"2s"}"#;
+    let text = format!(r#"{{"mac":"02:00:00:00:00:77","vlan":7,"health":{tcp}}}"#);
+    bench.done(set_backend(11, said(&text)));
+    let service = |text: &str| Request::ServiceSet { name: "web".into(), spec: said(text) };
+    bench.done(service(&format!(r#"{{"health":{tcp}}}"#)));
+    assert_ne!(bench.state(), before);
+
+    // What is not named stays.
+    let named = bench.state();
+    bench.done(set_backend(11, said(r#"{"weight":1}"#)));
+    bench.done(service(r#"{"transition":"10m"}"#));
+    assert_eq!(bench.state(), named);
+    bench.refused(set_backend(11, said(r#"{"mac":null}"#)), "has a VLAN but no MAC");
+    bench.done(set_backend(11, said(r#"{"mac":null,"vlan":null,"health":null}"#)));
+    bench.done(service(r#"{"health":null}"#));
+    assert_eq!(bench.state(), before);
 }
 
 #[test]

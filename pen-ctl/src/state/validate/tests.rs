@@ -113,13 +113,16 @@ fn more_services_than_fit_are_refused() {
 
 #[test]
 fn health_and_times_stay_in_range() {
-    let health = |text: &str| ServiceSpec { health: Some(text.parse().unwrap()), ..web() };
+    let health = |text: &str| ServiceSpec { health: Some(Some(text.parse().unwrap())), ..web() };
     service_refused(health("tcp,interval=1ms"), "interval = 1ms");
     service_refused(health("tcp,rise=0"), "rise = 0");
     service_refused(health("tcp,port=0"), "port 0");
     let every_port = ServiceSpec { vip: Some("10.0.0.100:*/tcp".parse().unwrap()), ..web() };
     desired(&with(std::slice::from_ref(&every_port))).unwrap();
-    service_refused(ServiceSpec { health: Some("tcp".parse().unwrap()), ..every_port }, "no port to check");
+    service_refused(
+        ServiceSpec { health: Some(Some("tcp".parse().unwrap())), ..every_port },
+        "no port to check",
+    );
     let half_a_second = Some(Duration::from_millis(1500));
     service_refused(ServiceSpec { tracking_timeout: half_a_second, ..web() }, "whole seconds");
     service_refused(ServiceSpec { transition: Some(Duration::ZERO), ..web() }, "too short");
