@@ -285,16 +285,39 @@ impl ApiError {
 
 impl From<crate::state::text::TextError> for ApiError {
     fn from(error: crate::state::text::TextError) -> Self {
-        let message = error.to_string();
+        let line = error.to_string();
+        let (message, hint) = split_hint(&line);
         let code = match message.contains("not supported yet") {
             true => ErrorCode::NotSupported,
             false => ErrorCode::Invalid,
         };
-        match message.split_once("; ") {
-            Some((message, hint)) => Self::new(code, message, hint),
-            None => Self::new(code, message, ""),
+        Self::new(code, message, hint)
+    }
+}
+
+/// The same for a line with a name in it that is not quoted, such as a path, and may say anything, too.
+pub(crate) fn split_hint_behind<'line>(line: &'line str, name: &str) -> (&'line str, &'line str) {
+    let behind = line.find(name).map_or(0, |start| start + name.len());
+    let (message, hint) = split_hint(&line[behind..]);
+    (&line[..behind + message.len()], hint)
+}
+
+/// The message of a line and the hint behind it. What somebody typed stands in quotes, and may say anything.
+pub(crate) fn split_hint(line: &str) -> (&str, &str) {
+    let mut open = None;
+    for (at, letter) in line.char_indices() {
+        match open {
+            Some(quote) if letter == quote => open = None,
+            Some(_) => {}
+            None if matches!(letter, '`' | '"') => open = Some(letter),
+            None => {
+                if let Some(hint) = line[at..].strip_prefix("; ") {
+                    return (&line[..at], hint);
+                }
+            }
         }
     }
+    (line, "")
 }
 
 /// The key of an object whose value alone brings about the same complaint, unless that names it already.
@@ -305,7 +328,14 @@ fn key_at_fault<T: serde::de::DeserializeOwned>(body: &[u8], complaint: &str) ->
         let error = serde_json::from_value::<T>(alone.into()).err();
         error.is_some_and(|error| error.to_string() == complaint)
     })?;
-    (!complaint.contains(key.as_str())).then_some(key)
+    let serde_names_none =
+        ["invalid type", "unknown variant"].iter().any(|start| complaint.starts_with(start));
+    (serde_names_none || !complaint.contains(key.as_str())).then_some(key)
+}
+
+/// What serde says of a word that is none of those there are, in words for people.
+pub(crate) fn plain(complaint: &str) -> String {
+    complaint.replacen("unknown variant `", "unknown value `", 1)
 }
 
 /// Reads a request's JSON body; errors are in words for people.
@@ -317,9 +347,36 @@ pub fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError
             serde_json::error::Category::Data => {
                 let text = text.trim_end_matches(place.as_str());
                 let key = key_at_fault::<T>(body, text).map(|key| format!("{key}: ")).unwrap_or_default();
-                crate::state::text::TextError(format!("{key}{text}")).into()
+                crate::state::text::TextError(format!("{key}{}", plain(text))).into()
             }
             _ => ApiError::invalid(format!("the request is not JSON: {text}"), "send a JSON object"),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::spec::ServiceSpec;
+    use crate::state::store::StoreError;
+    use crate::state::text::backend_address;
+
+    #[test]
+    fn a_hint_begins_behind_what_was_typed() {
+        let error = ApiError::from(backend_address("10.0.0.11; rm").unwrap_err());
+        assert_eq!(error.message, "backend address `10.0.0.11; rm` is not an IP address");
+        assert!(error.hint.starts_with("write it as "), "{}", error.hint);
+        let path = std::path::PathBuf::from("/var/lib/a; b");
+        let error = ApiError::from(StoreError::InUse { path, pid: "7".to_owned() });
+        assert!(
+            error.message.ends_with("/var/lib/a; b is in use by the controller with pid 7"),
+            "{}",
+            error.message
+        );
+        assert_eq!(error.hint, "stop that one, or use another --state-dir");
+        let error = decode::<ServiceSpec>(br#"{"vip": "10.0.0.1; or so"}"#).unwrap_err();
+        assert_eq!(error.message, "vip: `10.0.0.1; or so` is not a service address: no protocol");
+        let error = decode::<ServiceSpec>(br#"{"affinity": "a; b"}"#).unwrap_err();
+        assert!(error.message.contains("expected one of") && error.hint.is_empty(), "{error:?}");
+    }
 }

@@ -222,7 +222,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli) -> Result<(), CliError> {
+pub(crate) fn dispatch(cli: Cli) -> Result<(), CliError> {
     let global = cli.global;
     match cli.command {
         Command::Run(args) => crate::run::run(&global, &args),

@@ -27,6 +27,9 @@ const LONGEST: usize = 64 << 20;
 /// What to do where no controller answers.
 const START_ONE: &str = "start one with `pen-ctl attach IFACE` or `pen-ctl run`";
 
+/// What to do where something else answers.
+const OTHER_SOCKET: &str = "give a controller's with --socket";
+
 /// Why there is no answer, or not the one hoped for.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -45,7 +48,7 @@ pub enum ClientError {
     #[error(transparent)]
     Refused(ApiError),
     /// What came back is not what a controller says.
-    #[error("the answer on {} is not a controller's: {why}", .socket.display())]
+    #[error("the answer on {} is not a controller's: {why}; {OTHER_SOCKET}", .socket.display())]
     Garbled {
         /// The socket.
         socket: PathBuf,
@@ -63,7 +66,7 @@ impl ClientError {
             ClientError::PermissionDenied(_) => {
                 (ErrorCode::Denied, "become root, or join the group pen to look")
             }
-            ClientError::Garbled { .. } => (ErrorCode::Internal, ""),
+            ClientError::Garbled { .. } => (ErrorCode::Internal, OTHER_SOCKET),
         };
         let whole = self.to_string();
         let message = whole.strip_suffix(hint).map_or(whole.as_str(), |start| start.trim_end_matches("; "));

@@ -4,6 +4,7 @@ pub mod export;
 mod keys;
 mod places;
 
+use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
-use crate::api::{ApiError, ErrorCode};
+use crate::api::{ApiError, ErrorCode, plain, split_hint_behind};
 use crate::server::tcp;
 use crate::state::desired::{Desired, InterfaceSpec, Service};
 use crate::state::spec::ServiceSpec;
@@ -63,12 +64,17 @@ struct File {
 /// Reads a file: its text, if it is one.
 pub fn read(path: &Path) -> Result<String, ConfigError> {
     let wrong = |message: String| ConfigError { file: path.display().to_string(), position: None, message };
-    let size = std::fs::metadata(path).map_err(|e| wrong(format!("cannot be read: {e}")))?.len();
+    let unreadable =
+        |error: io::Error| wrong(format!("cannot be read: {error}; give one that is there and readable"));
+    let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > FILE_MAX {
-        return Err(wrong(format!("has {size} bytes, more than the {FILE_MAX} a configuration may have")));
+        return Err(wrong(format!(
+            "has {size} bytes, more than the {FILE_MAX} a configuration may have; is it the right file?"
+        )));
     }
-    let bytes = std::fs::read(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
-    String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8 text; TOML always is".into()))
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    String::from_utf8(bytes)
+        .map_err(|_| wrong("is not UTF-8 text, as TOML always is; save it as UTF-8".into()))
 }
 
 impl Config {
@@ -77,7 +83,7 @@ impl Config {
         let at = |span: Option<Range<usize>>, message: &str| ConfigError {
             file: file.to_owned(),
             position: span.map(|span| position(text, span.start)),
-            message: message.replace('\n', " ").trim_end().to_owned(),
+            message: plain(message).replace('\n', " ").trim_end().to_owned(),
         };
         let toml_error = |error: toml::de::Error| at(error.span(), error.message());
         let table = toml::de::DeTable::parse(text).map_err(toml_error)?;
@@ -134,7 +140,9 @@ impl From<ConfigError> for ApiError {
             true => ErrorCode::NotSupported,
             false => ErrorCode::Invalid,
         };
-        Self::new(code, error.to_string(), "")
+        let line = error.to_string();
+        let (message, hint) = split_hint_behind(&line, &error.file);
+        Self::new(code, message, hint)
     }
 }
 

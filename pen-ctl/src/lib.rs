@@ -34,5 +34,8 @@ pub mod target;
 pub mod tracked;
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod messages;
+#[cfg(test)]
 #[path = "../tests/shared/needs.rs"]
 mod needs;

@@ -21,7 +21,9 @@ pub(crate) mod testing;
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// No netlink socket.
-    #[error("open an rtnetlink socket: {0}; pen watches interfaces and neighbors through it")]
+    #[error(
+        "open an rtnetlink socket: {0}; allow pen AF_NETLINK, through which it watches interfaces and neighbors"
+    )]
     Netlink(#[source] io::Error),
 }
 

@@ -193,10 +193,7 @@ fn what_cannot_be_is_refused_before_anybody_is_asked() {
         ),
         (&["service", "add", "web", "10.0.0.100:80/tcp", "--health", "tcp,rise"], "key=value"),
         (&["service", "set", "web", "--tracking-timeout", "5"], "unit"),
-        (
-            &["service", "set", "web", "--affinity", "random"],
-            "service web: affinity: unknown variant `random`",
-        ),
+        (&["service", "set", "web", "--affinity", "random"], "service web: affinity: unknown value `random`"),
         (
             &["backend", "add", "web", "10.0.0.11", "--weight", "0"],
             "backend 10.0.0.11 of service web: weight 0",

@@ -137,8 +137,8 @@ pub fn execute(global: &Global, command: BackendCommand) -> Result<(), CliError>
             told(global, &answer, &format!("backend {address} added to {service}"))
         }
         BackendCommand::Set(AddArgs { which: WhichArgs { service, address }, flags }) => {
-            let keys = flags.add_to(Keys::default()).not_empty()?;
-            let spec: BackendSpec = keys.read(&format!("backend {address} of service {service}"))?;
+            let about = format!("backend {address} of service {service}");
+            let spec: BackendSpec = flags.add_to(Keys::default()).not_empty(&about)?.read(&about)?;
             let answer = client.call(Method::PATCH, &path(&service, &address)?, Some(body(&spec)?))?;
             told(global, &answer, &format!("backend {address} of {service} changed"))
         }

@@ -142,7 +142,11 @@ fn read(file: &Path) -> Result<(String, String), CliError> {
     if file == Path::new("-") {
         let mut text = String::new();
         let read = std::io::stdin().take(config::FILE_MAX + 1).read_to_string(&mut text);
-        read.map_err(|error| CliError::failed(format!("standard input cannot be read: {error}")))?;
+        read.map_err(|error| {
+            CliError::failed(format!(
+                "standard input cannot be read: {error}; pipe a configuration (TOML) into it"
+            ))
+        })?;
         return Ok(("standard input".to_owned(), text));
     }
     let text = config::read(file).map_err(ApiError::from)?;

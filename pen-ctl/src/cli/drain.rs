@@ -111,7 +111,9 @@ async fn until_gone(
 
 fn taken_back(leaving: &Leaving<'_>) -> CliError {
     let Leaving { service, address, .. } = leaving;
-    CliError::failed(format!("backend {address} of {service} stays: somebody gave it another state"))
+    CliError::failed(format!(
+        "backend {address} of {service} stays: somebody gave it another state; `pen-ctl events --service {service}` shows who"
+    ))
 }
 
 fn interrupted(leaving: &Leaving<'_>, last: Option<&DrainDocument>) -> CliError {

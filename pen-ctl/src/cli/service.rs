@@ -129,7 +129,8 @@ pub fn execute(global: &Global, command: ServiceCommand) -> Result<(), CliError>
         }
         ServiceCommand::Set(SetArgs { name, vip, rename, flags }) => {
             let keys = Keys::default().set("vip", vip).set("name", rename);
-            let spec: ServiceSpec = flags.add_to(keys).not_empty()?.read(&format!("service {name}"))?;
+            let about = format!("service {name}");
+            let spec: ServiceSpec = flags.add_to(keys).not_empty(&about)?.read(&about)?;
             let answer = client.call(Method::PATCH, &path(&name), Some(body(&spec)?))?;
             done(global, &answer, &format!("service {name} changed"))
         }

@@ -26,10 +26,12 @@ impl Keys {
         self.set(key, said.map(|value: Value| if value == *word { Value::Null } else { value }))
     }
 
-    /// Wrong usage if no flag was given.
-    pub fn not_empty(self) -> Result<Keys, CliError> {
+    /// Wrong usage if no flag was given; `about` is what would have been changed.
+    pub fn not_empty(self, about: &str) -> Result<Keys, CliError> {
         match self.0.is_empty() {
-            true => Err(CliError::Usage("nothing to change: give at least one option (see --help)".into())),
+            true => Err(CliError::Usage(format!(
+                "{about}: nothing to change; give at least one option (see --help)"
+            ))),
             false => Ok(self),
         }
     }

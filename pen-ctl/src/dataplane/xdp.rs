@@ -124,9 +124,11 @@ impl DataPlane for XdpPlane {
     }
 }
 
-/// What failed and why, without advice.
+/// What failed and why, with the advice for what the kernel refuses.
 fn failure(what: impl Into<String>, why: impl Display) -> DataPlaneError {
-    DataPlaneError { what: what.into(), why: why.to_string(), hint: String::new() }
+    let why = why.to_string();
+    let hint = error::advice(&why).to_owned();
+    DataPlaneError { what: what.into(), why, hint }
 }
 
 /// What failed, why, and what to do about it.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::peer::Peer;
-use crate::api::{ApiError, ErrorCode, ErrorDocument, decode};
+use crate::api::{ApiError, ErrorCode, ErrorDocument, decode, plain};
 use crate::state::revision::{Condition, Revision};
 use crate::state::text::backend_address;
 
@@ -82,11 +82,6 @@ impl From<ApiError> for Failure {
             StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self { status, error }
     }
-}
-
-/// Something that is asked for is not there.
-pub(super) fn not_found(message: String) -> ApiError {
-    ApiError::new(ErrorCode::NotFound, message, "")
 }
 
 impl IntoResponse for Failure {
@@ -176,7 +171,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
             Err(rejection) => {
                 let text = rejection.body_text();
                 let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
-                let message = format!("the query cannot be read: {text}");
+                let message = format!("the query cannot be read: {}", plain(text));
                 Err(ApiError::invalid(message, "name each key once, as key=value").into())
             }
         }
@@ -200,7 +195,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
 }
 
 fn bad_path(rejection: PathRejection) -> Failure {
-    ApiError::invalid(format!("the path cannot be read: {}", rejection.body_text()), "").into()
+    let message = format!("the path cannot be read: {}", rejection.body_text());
+    ApiError::invalid(message, "write it in UTF-8, percent-encoded").into()
 }
 
 /// A JSON body.
@@ -222,7 +218,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Number {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let Path(number) = Path::<u64>::from_request_parts(parts, state).await.map_err(bad_path)?;
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(bad_path)?;
+        let number = text.parse().map_err(|_| {
+            let message = format!("`{}` is not the number of a state", text.escape_debug());
+            ApiError::invalid(message, "`pen-ctl history` shows those there are")
+        })?;
         Ok(Self(number))
     }
 }
@@ -265,5 +265,5 @@ fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 }
 
 fn bad_body(rejection: BytesRejection) -> Failure {
-    ApiError::invalid(format!("the body cannot be read: {}", rejection.body_text()), "").into()
+    ApiError::invalid(format!("the body cannot be read: {}", rejection.body_text()), "send it again").into()
 }

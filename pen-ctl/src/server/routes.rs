@@ -31,14 +31,12 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
-use super::message::{
-    Answer, Body, Document, Failure, Insider, Name, Optional, Query, Which, Writer, not_found,
-};
+use super::message::{Answer, Body, Document, Failure, Insider, Name, Optional, Query, Which, Writer};
 use super::{audit, clients, configuration, events, metrics, page};
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Interfaces, Reply, Request};
 use crate::cli::render::Style;
 use crate::cli::render::status::View;
-use crate::controller::ControllerHandle;
+use crate::controller::{ControllerHandle, no_backend};
 use crate::dataplane::AttachMode;
 use crate::state::desired::InterfaceSpec;
 use crate::state::spec::{BackendSpec, ServiceSpec};
@@ -85,7 +83,7 @@ async fn page(State(controller): Controller) -> Result<Response, Failure> {
         Reply::Status(document) => {
             Ok(page::page(&document, View { now: SystemTime::now(), style: Style { colour: false } }))
         }
-        _ => Err(not_found("there is no status".into()).into()),
+        _ => Err(ApiError::new(ErrorCode::Internal, "there is no status", "").into()),
     }
 }
 
@@ -149,7 +147,7 @@ async fn backend_show(State(controller): Controller, which: Which) -> Answer {
     };
     match found {
         Some(backend) => Ok(Document::of(&backend)?.at(revision)),
-        None => Err(not_found(format!("service {service} has no backend {address}")).into()),
+        None => Err(no_backend(&service, address).into()),
     }
 }
 
@@ -198,7 +196,11 @@ async fn interface_show(State(controller): Controller, Name(name): Name) -> Answ
     };
     match found {
         Some(interface) => Ok(Document::of(&interface)?.at(revision)),
-        None => Err(not_found(format!("interface {name} is not attached")).into()),
+        None => {
+            let message = format!("interface {} is not attached", name.escape_debug());
+            let hint = format!("`pen-ctl attach {}` attaches it", name.escape_debug());
+            Err(ApiError::new(ErrorCode::NotFound, message, hint).into())
+        }
     }
 }
 
@@ -263,7 +265,8 @@ async fn stop(State(controller): Controller, writer: Writer, Optional(body): Opt
 }
 
 async fn unknown_path(uri: Uri) -> Failure {
-    not_found(format!("there is no {}", uri.path())).into()
+    let message = format!("there is no {}", uri.path());
+    ApiError::new(ErrorCode::NotFound, message, "docs/control-path.md lists the paths under /v1/").into()
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Failure {

@@ -40,7 +40,7 @@ impl Table {
             let alone = self.port.is_none() && self.interval.is_none() && self.timeout.is_none();
             return match alone && self.rise.is_none() && self.fall.is_none() {
                 true => Ok(Health::None),
-                false => Err(TextError("health check `none` takes no other keys".into())),
+                false => Err(TextError("health check `none` takes no other keys; leave them out".into())),
             };
         }
         let default = TcpHealth::default();
@@ -82,17 +82,17 @@ impl FromStr for Health {
             let (key, value) = part.split_once('=').ok_or_else(|| {
                 TextError(format!("health check `{text}`: `{part}` is not key=value, as in tcp,interval=2s"))
             })?;
-            let number = |limit: u32| {
-                value.parse::<u32>().ok().filter(|number| *number <= limit).ok_or_else(|| {
-                    TextError(format!("health check `{text}`: {key} must be a number up to {limit}"))
+            let number = |most: u32| {
+                value.parse::<u32>().ok().filter(|number| (1..=most).contains(number)).ok_or_else(|| {
+                    TextError(format!("health check `{text}`: {key} must be a number from 1 to {most}"))
                 })
             };
             match key {
                 "port" => table.port = Some(number(u16::MAX.into())? as u16),
                 "interval" => table.interval = Some(text::duration(value)?),
                 "timeout" => table.timeout = Some(text::duration(value)?),
-                "rise" => table.rise = Some(number(u32::MAX)?),
-                "fall" => table.fall = Some(number(u32::MAX)?),
+                "rise" => table.rise = Some(number(100)?),
+                "fall" => table.fall = Some(number(100)?),
                 _ => {
                     return Err(TextError(format!(
                         "health check `{text}`: unknown key `{key}`; known are port, interval, timeout, rise, fall"

@@ -5,6 +5,11 @@ use std::path::PathBuf;
 
 use super::{hex, privilege};
 
+/// What to do about what the kernel refused, unless its reason has advice of its own.
+pub(super) fn advice(why: &str) -> &'static str {
+    if why.contains("; ") { "" } else { "`pen-ctl doctor` looks for what is missing" }
+}
+
 /// Why the pins could not be looked at, adopted, built or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -69,7 +74,7 @@ pub enum OpenError {
         difference: String,
     },
     /// The kernel refused.
-    #[error("{what}: {why}")]
+    #[error("{what}: {why}{}{}", if advice(.why).is_empty() { "" } else { "; " }, advice(.why))]
     Kernel {
         /// What failed, on what.
         what: String,

@@ -190,7 +190,11 @@ fn is_busy(error: &io::Error) -> bool {
 
 fn attach_failure(what: String, name: &str, error: &io::Error) -> DataPlaneError {
     match error.raw_os_error() {
-        Some(libc::EBUSY | libc::EEXIST) => failure(what, "another XDP program is already there"),
+        Some(libc::EBUSY | libc::EEXIST) => failure_with_hint(
+            what,
+            "another XDP program is already there",
+            format!("detach it with the tool that put it there: `ip -d link show {name}` tells its number"),
+        ),
         Some(libc::EOPNOTSUPP) => {
             failure_with_hint(what, "its driver has no XDP", "`--mode generic` works everywhere, but slower")
         }

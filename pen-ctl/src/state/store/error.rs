@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::api::{ApiError, ErrorCode};
+use crate::api::{ApiError, ErrorCode, split_hint_behind};
 
 /// Why the state cannot be had or kept: what, on what, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +67,16 @@ impl From<StoreError> for ApiError {
             StoreError::History(_) => ErrorCode::NotFound,
             _ => ErrorCode::Storage,
         };
-        let text = error.to_string();
-        match text.split_once("; ") {
-            Some((message, hint)) => Self::new(code, message, hint),
-            None => Self::new(code, text, ""),
-        }
+        let path = match &error {
+            StoreError::Directory { path, .. }
+            | StoreError::InUse { path, .. }
+            | StoreError::Unreadable { path, .. }
+            | StoreError::Write { path, .. } => path.display().to_string(),
+            StoreError::History(_) | StoreError::Record(_) | StoreError::Random(_) => String::new(),
+        };
+        let line = error.to_string();
+        let (message, hint) = split_hint_behind(&line, &path);
+        Self::new(code, message, hint)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use crate::api::plain;
 use crate::state::desired::Desired;
 use crate::state::validate;
 
@@ -135,7 +136,7 @@ pub(super) fn complaint(error: &serde_json::Error) -> String {
         _ => {
             let text = error.to_string();
             let place = format!(" at line {} column {}", error.line(), error.column());
-            text.trim_end_matches(place.as_str()).to_owned()
+            plain(text.trim_end_matches(place.as_str()))
         }
     }
 }

@@ -115,8 +115,9 @@ fn more_services_than_fit_are_refused() {
 fn health_and_times_stay_in_range() {
     let health = |text: &str| ServiceSpec { health: Some(Some(text.parse().unwrap())), ..web() };
     service_refused(health("tcp,interval=1ms"), "interval = 1ms");
-    service_refused(health("tcp,rise=0"), "rise = 0");
-    service_refused(health("tcp,port=0"), "port 0");
+    let tcp = |tcp: TcpHealth| ServiceSpec { health: Some(Some(Health::Tcp(tcp))), ..web() };
+    service_refused(tcp(TcpHealth { rise: 0, ..TcpHealth::default() }), "rise = 0");
+    service_refused(tcp(TcpHealth { port: Some(0), ..TcpHealth::default() }), "port 0");
     let every_port = ServiceSpec { vip: Some("10.0.0.100:*/tcp".parse().unwrap()), ..web() };
     desired(&with(std::slice::from_ref(&every_port))).unwrap();
     service_refused(

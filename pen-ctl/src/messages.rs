@@ -1,0 +1,138 @@
+//! Every message that tells a user why something was not done, in one table: it says what failed, on what, and what to
+//! do. A message that is in the sources and not in the table fails the test with its file and line.
+
+mod rules;
+mod sources;
+mod stage;
+mod table;
+mod template;
+
+use std::fmt::Display;
+use std::panic::Location;
+use std::sync::LazyLock;
+
+/// A message as a user sees it behind `pen-ctl: `, and what in it says what.
+pub(crate) struct Row {
+    message: String,
+    what: &'static str,
+    on: String,
+    to_do: ToDo,
+    /// Where it stands in the table.
+    place: &'static Location<'static>,
+}
+
+/// What a message says is to be done.
+pub(crate) enum ToDo {
+    /// These words of it: a command, a range of values, another way.
+    Say(&'static str),
+    /// Nothing can be done, for this reason.
+    Nothing(&'static str),
+}
+
+impl From<&'static str> for ToDo {
+    fn from(words: &'static str) -> Self {
+        ToDo::Say(words)
+    }
+}
+
+/// The table.
+fn rows() -> &'static [Row] {
+    static ROWS: LazyLock<Vec<Row>> = LazyLock::new(table::rows);
+    &ROWS
+}
+
+/// The row of an error.
+#[track_caller]
+fn row(error: impl Display, what: &'static str, on: impl Into<String>, to_do: impl Into<ToDo>) -> Row {
+    let (message, on, to_do) = (error.to_string(), on.into(), to_do.into());
+    Row { message, what, on, to_do, place: Location::caller() }
+}
+
+/// The row of what is refused.
+#[track_caller]
+fn refused<T, E: Display>(
+    result: Result<T, E>,
+    what: &'static str,
+    on: impl Into<String>,
+    to_do: impl Into<ToDo>,
+) -> Row {
+    match result {
+        Ok(_) => row("nothing was refused", what, on, to_do),
+        Err(error) => row(error, what, on, to_do),
+    }
+}
+
+/// The row of a message that a test in this process cannot bring about: a copy of what is said then.
+#[track_caller]
+fn copied(message: &str, what: &'static str, on: &'static str, to_do: impl Into<ToDo>) -> Row {
+    row(message, what, on, to_do)
+}
+
+/// Texts in the sources that need no row, each with the reason.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    ("write the request: {error}", "strings, numbers and lists can always be written"),
+    ("write the answer: {error}", "strings, numbers and lists can always be written"),
+    ("write the metrics: {why}", "text can always be written to memory"),
+    ("the controller gave something else", "it answers each question by its own kind"),
+    ("there is no status", "it answers each question by its own kind"),
+    ("read the clients: {why}", "nobody closes the semaphore, and a task that panics ends the process"),
+    ("the controller answers {other:?}", "it answers each question by its own kind"),
+    ("make the change: {error}", "a task that panics ends the process"),
+    ("an answer that is no event stream", "what is no success is refused before"),
+    (
+        "a line of the event stream is longer than {LONGEST_LINE} bytes",
+        "the stream is opened anew, nobody is told",
+    ),
+    ("an address or a prefix such as \"192.0.2.0/24\"", "a query holds nothing but text"),
+    ("netlink family {name} has no number", "every kernel says it"),
+    ("no MAC: {why}", "why a backend does not serve: status has a column for it"),
+    ("waiting for its MAC", "why a backend does not serve: status has a column for it"),
+    ("no MAC: a backend with `vlan` needs `mac`", "why a backend does not serve: status has a column for it"),
+    (
+        "behind interface {name}, which is neither attached nor a VLAN on one that is",
+        "why a backend does not serve: status has a column for it",
+    ),
+    ("listening failed: {error}", "why doctor skips a check: it tells what and what to do beside it"),
+    ("listening failed", "why doctor skips a check: it tells what and what to do beside it"),
+    ("take a port to ask from", "why doctor skips a check: it tells what and what to do beside it"),
+    (
+        "asking takes a packet socket (CAP_NET_RAW): {error}",
+        "why doctor skips a check: it tells what and what to do beside it",
+    ),
+];
+
+#[test]
+fn every_message_says_what_on_what_and_what_to_do() {
+    let wrong: Vec<String> = rows()
+        .iter()
+        .filter_map(|row| {
+            let why = rules::broken(row)?;
+            Some(format!("{}:{}: {why}:\n    {}", row.place.file(), row.place.line(), row.message))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_message_in_the_sources_is_in_the_table() {
+    let rows = rows();
+    let excepted = |text: &str| EXCEPTIONS.iter().any(|(known, _)| *known == text);
+    let missing: Vec<String> = sources::templates()
+        .into_iter()
+        .filter(|template| !excepted(&template.text))
+        .filter(|template| !rows.iter().any(|row| template.fits(&row.message)))
+        .map(|template| format!("pen-ctl/src/{}: {}", template.place, template.text))
+        .collect();
+    assert!(missing.is_empty(), "no row in messages/table for\n{}", missing.join("\n"));
+}
+
+#[test]
+fn exceptions_are_of_texts_that_are_there_and_have_no_row() {
+    let (templates, rows) = (sources::templates(), rows());
+    for (text, reason) in EXCEPTIONS {
+        let template = templates.iter().find(|template| template.text == *text);
+        let template = template.unwrap_or_else(|| panic!("nothing says `{text}` ({reason})"));
+        let row = rows.iter().find(|row| template.fits(&row.message));
+        assert!(row.is_none(), "`{text}` has a row ({reason})");
+    }
+}

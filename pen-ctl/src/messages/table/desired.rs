@@ -1,0 +1,225 @@
+//! The rules that a desired state obeys.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::super::stage::Stage;
+use super::super::{Row, refused};
+use crate::dataplane::{Affinity, Scheduler};
+use crate::state::desired::{Backend, Desired, Health, InterfaceSpec, Service, TcpHealth};
+use crate::state::validate;
+
+pub(super) fn rows(stage: &Stage) -> Vec<Row> {
+    [services(stage), names(stage), backends(stage), checks(stage), numbers()].into_iter().flatten().collect()
+}
+
+fn services(stage: &Stage) -> Vec<Row> {
+    let add = |flags: &str, what, to_do: &'static str| {
+        stage.typed(&format!("service add x 10.0.0.101:80/tcp {flags}"), what, "service x: ", to_do)
+    };
+    let vip = |vip: &str, what| {
+        stage.typed(
+            &format!("service add x {vip}:80/tcp"),
+            what,
+            format!("service x: VIP {vip}"),
+            "use an address that clients can reach",
+        )
+    };
+    vec![
+        vip("0.0.0.0", "is the unspecified address"),
+        vip("127.0.0.1", "is a loopback address"),
+        vip("224.0.0.1", "is a multicast address"),
+        vip("255.255.255.255", "is the broadcast address"),
+        vip("0.0.0.1", "is in 0.0.0.0/8, which no host has"),
+        add(
+            "--affinity none --tracking full",
+            "affinity `none` remembers nobody, so tracking must be `off`",
+            "use affinity `flow`",
+        ),
+        add(
+            "--scheduler round-robin --affinity none",
+            "affinity `none` remembers nobody",
+            "use affinity `client` or `flow`, or scheduler `maglev`",
+        ),
+        add(
+            "--scheduler round-robin --tracking off",
+            "it goes with tracking `full` only",
+            "leave tracking out, or use scheduler `maglev`",
+        ),
+        add("--transition 1500ms", "transition = 1s 500ms is not in whole seconds", "use whole seconds"),
+        add("--transition 48h", "transition = 2days is too long", "use at most 1day"),
+        add("--transition 0", "transition = 0s is too short", "use at least 1s"),
+        stage.typed(
+            "service add web 10.0.0.102:80/tcp",
+            "is there already",
+            "service web",
+            "use another name, or `service set` to change it",
+        ),
+        stage.typed(
+            "service add x 10.0.0.100:80/tcp",
+            "belongs to service web already",
+            "service x: 10.0.0.100:80/tcp",
+            "use another address, port or protocol",
+        ),
+    ]
+}
+
+fn names(stage: &Stage) -> Vec<Row> {
+    let long = "x".repeat(64);
+    let name = |name: &str, what| {
+        let (words, on) = (["service", "add", name, "10.0.0.101:80/tcp"], format!("service name `{name}`"));
+        stage.typed_words(&words, what, on, "use 1 to 63 of the letters a–z")
+    };
+    let interface = |name: &str, what| {
+        stage.typed_words(
+            &["attach", name],
+            what,
+            format!("interface name `{name}`"),
+            "use a name from `ip link`",
+        )
+    };
+    vec![
+        name("", "is empty"),
+        name("a b", "contains ` `"),
+        name(&long, "has 64 characters"),
+        name(".x", "starts with a sign"),
+        interface("", "is empty"),
+        interface(".", "cannot be"),
+        interface("sixteencharacter", "is too long"),
+        interface("eth/0", "contains a character that no interface has"),
+        stage.typed("attach eth0 eth0", "is named twice", "interface eth0", "name it once"),
+    ]
+}
+
+fn backends(stage: &Stage) -> Vec<Row> {
+    let add = |words: &str, what, on: &str, to_do: &'static str| {
+        stage.typed(&format!("backend add web {words}"), what, format!("backend {on} of service web"), to_do)
+    };
+    let mac = "--mac 01:00:5e:00:00:01";
+    vec![
+        add("10.0.0.11", "is there already", "10.0.0.11", "use `backend set` to change it"),
+        add(
+            "10.0.0.100",
+            "is the service's own VIP",
+            "10.0.0.100",
+            "use the address that the backend has for itself",
+        ),
+        add(
+            "10.0.0.110",
+            "is the VIP of service dns",
+            "10.0.0.110",
+            "use the address that the backend has for itself",
+        ),
+        add("127.0.0.1", "is a loopback address", "127.0.0.1", "use the address of a server"),
+        add("fe80::1", "is a link-local address", "fe80::1", "use the address of a server"),
+        add(
+            "::ffff:10.0.0.1",
+            "is an IPv4 address written as IPv6",
+            "::ffff:10.0.0.1",
+            "use the address of a server",
+        ),
+        add(
+            "2001:db8::11",
+            "is IPv6 but the VIP 10.0.0.100 is IPv4",
+            "2001:db8::11",
+            "use an address of the VIP's family",
+        ),
+        add(
+            &format!("10.0.0.12 {mac}"),
+            "has MAC 01:00:5e:00:00:01, which is no single host's",
+            "10.0.0.12",
+            "use the MAC of its interface",
+        ),
+        add("10.0.0.12 --vlan 5", "has a VLAN but no MAC", "10.0.0.12", "give its `mac` too"),
+    ]
+}
+
+fn checks(stage: &Stage) -> Vec<Row> {
+    let check = |vip: &str, health: &str, what, to_do: &'static str| {
+        stage.typed(
+            &format!("service add x {vip} --health {health}"),
+            what,
+            "service x: health check tcp: ",
+            to_do,
+        )
+    };
+    let every_port = "an every-port service has no port to check";
+    vec![
+        check("10.0.0.101:*/tcp", "tcp", every_port, "say which, as tcp,port=80"),
+        check("10.0.0.101:80/tcp", "tcp,interval=1ms", "interval = 1ms is out of range", "use 10ms to 1h"),
+    ]
+}
+
+/// What only a stored state, or one that is too large to type, can hold.
+fn numbers() -> Vec<Row> {
+    let web = || Service::new("web".into(), "10.0.0.100:80/tcp".parse().unwrap());
+    let with = |change: &dyn Fn(&mut Backend)| {
+        let mut backend = Backend::new(IpAddr::from([10, 0, 0, 11]));
+        change(&mut backend);
+        Service { backends: vec![backend], ..web() }
+    };
+    let many = |count: u32| -> Vec<Backend> {
+        let first = u32::from(Ipv4Addr::new(10, 1, 0, 0));
+        (first..first + count).map(|address| Backend::new(Ipv4Addr::from(address).into())).collect()
+    };
+    let service = |n: u32, backends| Service {
+        backends,
+        ..Service::new(format!("s{n}"), format!("10.9.{}.{}:80/tcp", n >> 8, n & 0xff).parse().unwrap())
+    };
+    let state = |services| Desired { services, ..Desired::new(1) };
+    let crowd =
+        Service { scheduler: Scheduler::RoundRobin, affinity: Affinity::Flow, backends: many(4097), ..web() };
+    let services = state((0..5000).map(|n| service(n, Vec::new())).collect());
+    let backends = state((0..20).map(|n| service(n, many(4000))).collect());
+    let interfaces: Vec<_> = (0..1000).map(|n| InterfaceSpec::new(format!("eth{n}"))).collect();
+    let small = Desired { tracking_clients: 5, ..Desired::new(1) };
+    let on = "backend 10.0.0.11 of service web";
+    let port = Health::Tcp(TcpHealth { port: Some(0), ..TcpHealth::default() });
+    let port = Service { health: Some(port), ..web() };
+    let own = with(&|backend| backend.address = web().vip.address);
+    vec![
+        refused(validate::desired(&small), "is out of range", "tracking_clients = 5", "use 1024 to 16777216"),
+        refused(
+            validate::interfaces(&interfaces),
+            "interfaces are too many",
+            "1000",
+            "pen attaches to at most",
+        ),
+        refused(
+            validate::service(&crowd),
+            "4097 backends are too many for scheduler `round-robin`",
+            "service web",
+            "use scheduler `maglev`",
+        ),
+        refused(validate::desired(&services), "services are too many", "5000", "remove one first"),
+        refused(
+            validate::desired(&backends),
+            "backends over all services are too many",
+            "80000",
+            "remove some first",
+        ),
+        refused(
+            validate::service(&with(&|backend| backend.weight = 0)),
+            "has weight 0, out of range",
+            on,
+            "use 1 to 1000; `--state drain` keeps newcomers away",
+        ),
+        refused(
+            validate::service(&with(&|backend| backend.vlan = Some(5000))),
+            "has VLAN 5000, out of range",
+            on,
+            "use 1 to 4094",
+        ),
+        refused(
+            validate::service(&port),
+            "port 0 cannot be",
+            "service web: health check tcp: ",
+            "use 1 to 65535",
+        ),
+        refused(
+            validate::service(&own),
+            "is the service's own VIP",
+            "backend 10.0.0.100 of service web",
+            "use the address that the backend has for itself",
+        ),
+    ]
+}

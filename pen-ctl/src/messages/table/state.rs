@@ -1,0 +1,158 @@
+//! The state directory and the history in it.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::super::stage::Stage;
+use super::super::{Row, ToDo, refused, row};
+use crate::state::desired::Desired;
+use crate::state::store::{Cause, Note, Store, StoreError};
+
+pub(super) fn rows(stage: &Stage) -> Vec<Row> {
+    [directories(), damaged(), history(stage), disks()].into_iter().flatten().collect()
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn directories() -> Vec<Row> {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name);
+    std::fs::write(at("file"), "").unwrap();
+    std::fs::create_dir(at("open")).unwrap();
+    std::fs::set_permissions(at("open"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let held = Store::open(&at("held")).unwrap();
+    drop(Store::open(&at("locked")).unwrap());
+    std::fs::remove_file(at("locked/lock")).unwrap();
+    std::fs::create_dir(at("locked/lock")).unwrap();
+    std::fs::create_dir_all(at("odd/state.json")).unwrap();
+    std::fs::set_permissions(at("odd"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let open = |name: &str, what, to_do: &'static str| {
+        refused(Store::open(&at(name)), what, format!("state directory {}", shown(&at(name))), to_do)
+    };
+    let other =
+        |why: &str, hint| StoreError::Directory { path: "/var/lib/pen".into(), why: why.into(), hint };
+    let rows = vec![
+        open("file", "cannot be made: File exists", "run as root, or use another --state-dir"),
+        open("open", "others may write into it (mode 0777)", "make it 0700, or use another --state-dir"),
+        open("held", "is in use by the controller with pid", "stop that one, or use another --state-dir"),
+        open(
+            "locked",
+            "not writable: Is a directory",
+            "run as the user the state belongs to, or use another --state-dir",
+        ),
+        open("odd", "state.json cannot be read: Is a directory", "run as the user the state belongs to"),
+        // It takes another user, and a directory that goes away between two calls.
+        row(
+            other("belongs to user 7, and this is user 8", "run as that user, or use another --state-dir"),
+            "belongs to user 7, and this is user 8",
+            "state directory /var/lib/pen",
+            "run as that user",
+        ),
+        row(
+            other("cannot be looked at: Permission denied", "run as root, or use another --state-dir"),
+            "cannot be looked at: Permission denied",
+            "state directory /var/lib/pen",
+            "run as root",
+        ),
+    ];
+    drop(held);
+    rows
+}
+
+fn damaged() -> Vec<Row> {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("pen");
+    let path = directory.join("state.json");
+    drop(Store::open(&directory).unwrap());
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let read = |text: String, what, place: &str, to_do: &'static str| {
+        std::fs::write(&path, text).unwrap();
+        let on = format!("state file {}{place}", shown(&path));
+        refused(Store::open(&directory), what, on, to_do)
+    };
+    let wrong_id = whole.replace("\"instance\": null", "\"instance\": \"xyz\"");
+    let (adopt, older) = ("pen-ctl run --adopt sets it aside", "run the pen that wrote it");
+    let mut rows = vec![
+        read(whole[..whole.len() / 2].to_owned(), "it ends in the middle", ":", adopt),
+        read(whole.replace("\"interfaces\"", "\"interfazes\""), "unknown field `interfazes`", ":", older),
+        read(
+            whole.replace("\"format\": 1", "\"format\": 2"),
+            "it has format 2, and this pen knows 1",
+            ": ",
+            older,
+        ),
+        read(wrong_id, "instance id is not 32 hexadecimal digits", ":", adopt),
+    ];
+    std::fs::write(&path, &whole).unwrap();
+    {
+        let mut store = Store::open(&directory).unwrap();
+        store.record(&Note { time: 1, user: None, cause: Cause::Found }).unwrap();
+    }
+    std::fs::remove_file(&path).unwrap();
+    let gone = "it is gone, although there is a history of states beside it";
+    rows.push(refused(Store::open(&directory), gone, shown(&path), adopt));
+    rows
+}
+
+fn history(stage: &Stage) -> Vec<Row> {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&home.path().join("pen")).unwrap();
+    store.record(&Note { time: 1, user: None, cause: Cause::Found }).unwrap();
+    let path = home.path().join("pen/history/1.json");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let others = "`pen-ctl history` shows those that can be had";
+    let mut rows = vec![stage.typed("history show 99", "there is no state", "99 in the history", others)];
+    for (text, what) in [
+        (whole.replace("\"number\": 1", "\"number\": 7"), "it is number 7 in format 1"),
+        (whole[..10].to_owned(), "it ends in the middle"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        rows.push(refused(store.earlier(1), what, shown(&path), others));
+    }
+    std::fs::remove_file(&path).unwrap();
+    rows.push(refused(store.earlier(1), "is not there", shown(&path), others));
+    std::fs::create_dir(&path).unwrap();
+    rows.push(refused(store.earlier(1), "cannot be read: Is a directory", shown(&path), others));
+    rows
+}
+
+/// What disks and kernels do to whoever writes.
+fn disks() -> Vec<Row> {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("pen");
+    let mut store = Store::open(&directory).unwrap();
+    // Nothing can be written aside.
+    std::fs::create_dir(directory.join("state.json.new")).unwrap();
+    let desired = Desired { tracking_clients: 2048, ..store.desired().clone() };
+    let full = || io::Error::from(io::ErrorKind::StorageFull);
+    let path = PathBuf::from("/var/lib/pen/state.json");
+    vec![
+        refused(
+            store.replace(desired),
+            "cannot be written: Is a directory",
+            shown(&directory.join("state.json")),
+            "free space or mend the disk, then try again",
+        ),
+        row(
+            StoreError::Write { path, source: full() },
+            "cannot be written",
+            "state file /var/lib/pen/state.json",
+            "nothing was changed: free space",
+        ),
+        row(
+            StoreError::Record(full()),
+            "the history cannot be written",
+            "the history",
+            "free space or mend the disk",
+        ),
+        row(
+            StoreError::Random("not implemented".into()),
+            "no random numbers",
+            "from the kernel",
+            ToDo::Nothing("a kernel that has none runs no XDP either"),
+        ),
+    ]
+}

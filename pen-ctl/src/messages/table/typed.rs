@@ -1,0 +1,231 @@
+//! Words that are not what they should be: addresses, times, kinds, numbers.
+
+use super::super::stage::Stage;
+use super::super::{Row, refused};
+use crate::server::tcp;
+
+pub(super) fn rows(stage: &Stage) -> Vec<Row> {
+    [addresses(stage), times_and_kinds(stage), json(stage), commands(stage)].into_iter().flatten().collect()
+}
+
+fn addresses(stage: &Stage) -> Vec<Row> {
+    let vip = |text: &'static str, what| {
+        stage.typed(
+            &format!("service add x {text}"),
+            what,
+            format!("service x: vip: `{text}`"),
+            "write VIP:PORT/PROTO, for example",
+        )
+    };
+    vec![
+        vip("10.0.0.101:80", "is not a service address: no protocol"),
+        vip("10.0.0.101:80/sctp", "the protocol is neither tcp nor udp"),
+        vip("10.0.0.101/tcp", "no port"),
+        vip("2001:db8::1:80/tcp", "the VIP is not an IP address (IPv6 goes in brackets)"),
+        vip("10.0.0.101:+80/tcp", "the port is not a number"),
+        vip("10.0.0.101:0/tcp", "the port is not 1–65535 or *"),
+        stage.typed(
+            "backend add web ten",
+            "is not an IP address",
+            "backend address `ten`",
+            "write it as 10.0.0.11",
+        ),
+        stage.typed(
+            "backend add web 10.0.0.12:80",
+            "has a port",
+            "backend address `10.0.0.12:80`",
+            "leave it out",
+        ),
+        stage.typed(
+            "backend add web 10.0.0.12 --mac 02:00",
+            "is not a MAC address",
+            "`02:00`",
+            "write it as 02:00:00:00:00:01",
+        ),
+        stage.typed(
+            "client show ten",
+            "is not an IP address",
+            "`ten`",
+            "for a prefix use `client list --source`",
+        ),
+        stage.typed(
+            "client list --source ten",
+            "is neither an address nor a prefix",
+            "`ten`",
+            "write 192.0.2.7 or 192.0.2.0/24",
+        ),
+        stage.asked(
+            "GET /v1/clients/ten",
+            "",
+            "is not an IP address",
+            "`ten`",
+            "write it as 192.0.2.7 or 2001:db8::7",
+        ),
+        refused(tcp::parse("9080"), "is not an IP address and port to listen on", "`9080`", "127.0.0.1:9080"),
+    ]
+}
+
+fn times_and_kinds(stage: &Stage) -> Vec<Row> {
+    let add = |flags: &str, what, on: &str, to_do: &'static str| {
+        stage.typed(
+            &format!("service add x 10.0.0.101:80/tcp {flags}"),
+            what,
+            format!("service x: {on}"),
+            to_do,
+        )
+    };
+    let health = |text: &str, what, to_do| add(&format!("--health {text}"), what, "health check `", to_do);
+    vec![
+        add("--transition soon", "is not a duration", "transition: `soon`", "write it with a unit, as 500ms"),
+        add(
+            "--scheduler random",
+            "unknown scheduler",
+            "unknown scheduler `random`",
+            "use maglev or round-robin",
+        ),
+        add(
+            "--scheduler least-connections",
+            "is not supported yet",
+            "scheduler `least-connections`",
+            "use maglev",
+        ),
+        add(
+            "--affinity odd",
+            "unknown value `odd`",
+            "affinity: ",
+            "expected one of `client`, `flow`, `none`",
+        ),
+        add("--health ping", "unknown health check", "unknown health check `ping`", "use tcp or none"),
+        health("http", "`http` is not supported yet", "use tcp or none"),
+        health("none,rise=3", "`none` takes no other keys", "leave them out"),
+        health("tcp,fast", "`fast` is not key=value", "as in tcp,interval=2s"),
+        health("tcp,port=x", "port must be a number", "from 1 to 65535"),
+        health("tcp,rise=0", "rise must be a number", "from 1 to 100"),
+        health("tcp,speed=1", "unknown key `speed`", "known are port, interval, timeout, rise, fall"),
+        stage.typed(
+            "backend add web 10.0.0.12 --weight 0",
+            "weight 0 is out of range",
+            "backend 10.0.0.12 of service web",
+            "use 1 to 1000",
+        ),
+        stage.typed(
+            "backend remove web 10.0.0.11 --drain soon",
+            "is not a duration",
+            "`soon`",
+            "write it with a unit",
+        ),
+        stage.typed("events --kind odd", "unknown kind of event", "`odd`", "known are serving,"),
+        stage.asked("GET /v1/events?since=x", "", "is not the id of an event", "`x`", "write 17 or START-17"),
+        stage.typed_words(
+            &["apply", &stage.file(""), "--if-match", "?"],
+            "is not a revision",
+            "`?`",
+            "write it as `status --json` and the header ETag show it",
+        ),
+    ]
+}
+
+/// What JSON says where it should say something else.
+fn json(stage: &Stage) -> Vec<Row> {
+    let service = |body, on, to_do| stage.asked("PATCH /v1/services/web", body, "invalid type", on, to_do);
+    let backend = |body, on, to_do| {
+        stage.asked("PATCH /v1/services/web/backends/10.0.0.11", body, "invalid type", on, to_do)
+    };
+    vec![
+        service(r#"{"vip":80}"#, "vip: ", "expected a service address such as \"10.0.0.100:80/tcp\""),
+        service(
+            r#"{"transition":[]}"#,
+            "transition: ",
+            "expected a duration in quotes such as \"500ms\" or \"10m\"",
+        ),
+        service(r#"{"scheduler":1}"#, "scheduler: ", "expected \"maglev\" or \"round-robin\""),
+        service(r#"{"health":1}"#, "health: ", "expected \"none\", \"tcp\" or a table such as"),
+        service(r#"{"health":{"kind":1}}"#, "health: ", "expected \"none\" or \"tcp\""),
+        backend(r#"{"mac":1}"#, "mac: ", "expected a MAC address such as \"02:00:00:00:00:01\""),
+        backend(r#"{"address":1}"#, "address: ", "expected an IP address such as \"10.0.0.11\""),
+        backend(r#"{"weight":"x"}"#, "weight: ", "expected a number from 1 to 1000"),
+        stage.asked(
+            "PATCH /v1/services/web",
+            r#"{"transition":5}"#,
+            "5 is not a duration",
+            "transition: ",
+            "write it with a unit, as \"5s\"",
+        ),
+        stage.asked(
+            "PATCH /v1/services/web",
+            r#"{"vlan":5}"#,
+            "unknown field",
+            "`vlan`",
+            "expected one of `name`, `vip`",
+        ),
+    ]
+}
+
+fn commands(stage: &Stage) -> Vec<Row> {
+    vec![
+        stage.typed(
+            "service set web",
+            "nothing to change",
+            "service web",
+            "give at least one option (see --help)",
+        ),
+        stage.typed(
+            "backend set web 10.0.0.11",
+            "nothing to change",
+            "backend 10.0.0.11 of service web",
+            "give at least one option",
+        ),
+        stage.typed("man backend odd", "has no command", "odd", "`pen-ctl help` shows those there are"),
+        stage.typed(
+            "man --directory /nonexistent",
+            "No such file or directory",
+            "write /nonexistent/pen-ctl",
+            "make the directory first",
+        ),
+        stage.typed(
+            "backend remove web 10.0.0.11 --drain 0s",
+            "a drain of no time is none",
+            "backend 10.0.0.11 of service web",
+            "leave the time out to remove it at once",
+        ),
+        stage.typed(
+            "backend remove web 10.0.0.11 --drain 400days",
+            "a drain of more than a year is too long",
+            "backend 10.0.0.11 of service web",
+            "use at most 365days",
+        ),
+        stage.typed(
+            "backend remove web 10.0.0.13 --drain 10m",
+            "it is down, so that nobody is on it",
+            "backend 10.0.0.13 of service web",
+            "remove it at once, without a drain",
+        ),
+        stage.asked(
+            "DELETE /v1/clients?service=web&all=true",
+            "",
+            "`all` goes with nothing else",
+            "`all`",
+            "name a client, a service or a backend",
+        ),
+        stage.asked(
+            "DELETE /v1/clients",
+            "",
+            "nobody is named to be forgotten",
+            "nobody",
+            "name a client, a service or a backend",
+        ),
+        stage.typed("client list --limit 100001", "is out of range", "limit 100001", "use 0 to 100000"),
+        stage.typed(
+            "client list --backend 10.0.0.77",
+            "no service has a backend",
+            "10.0.0.77",
+            "`pen-ctl backend list` shows those there are",
+        ),
+        stage.typed(
+            "client list dns --backend 10.0.0.11",
+            "service dns has no backend",
+            "10.0.0.11",
+            "`pen-ctl backend list dns` shows those it has",
+        ),
+    ]
+}
