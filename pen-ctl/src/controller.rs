@@ -12,6 +12,7 @@ mod history;
 mod http;
 mod metrics;
 mod occupancy;
+mod own_file;
 mod reconcile;
 mod status;
 mod trial;
@@ -45,6 +46,7 @@ use crate::tracked::View;
 use announce::Announced;
 use drain::Drains;
 use occupancy::Occupancy;
+use own_file::OwnFile;
 use reconcile::Subject;
 
 /// What a controller is started with beside its parts.
@@ -103,6 +105,7 @@ pub struct Controller {
     announced: Announced,
     drains: Drains,
     occupancy: Occupancy,
+    own_file: OwnFile,
     /// How often health changed, by backend that is there now.
     transitions: BTreeMap<(ServiceKey, IpAddr), u64>,
     /// Who asked for what is being done.
@@ -142,6 +145,7 @@ impl Controller {
             announced: Announced::default(),
             drains: Drains::default(),
             occupancy: Occupancy::default(),
+            own_file: OwnFile::default(),
             transitions: BTreeMap::new(),
             user: None,
             trial_due: None,

@@ -122,28 +122,4 @@ impl Controller {
         let text = config::read(&path)?;
         self.apply_text(&path.display().to_string(), &text, How::default())
     }
-
-    /// Whether the controller's own file is other than the one applied last.
-    pub(super) fn file_differs(&self) -> bool {
-        let Some(path) = &self.options.file else { return false };
-        config::read(path).map_or(true, |text| self.store.applied() != Some(&config::digest(&text)))
-    }
-
-    /// What to say of the controller's own file if it is other than the one applied last: what SIGHUP would do.
-    pub(super) fn file_warning(&self) -> Option<String> {
-        let path = self.options.file.as_ref()?;
-        let name = path.display().to_string();
-        let checked = config::read(path).and_then(|text| Config::parse(&name, &text));
-        match checked {
-            Ok(config) if self.store.applied() == Some(config.digest()) => None,
-            Ok(config) if self.store.taken_back() == Some(config.digest()) => Some(format!(
-                "{name} was applied and taken back since; a start does not apply it again, SIGHUP or `pen-ctl apply` does"
-            )),
-            Ok(_) => Some(format!(
-                "{name} is not what was last applied; SIGHUP to the controller or its next start applies it, what was asked \
-                 at run time stands until then"
-            )),
-            Err(error) => Some(format!("{error}; it cannot be applied so, what runs stays as it is")),
-        }
-    }
 }
