@@ -22,11 +22,20 @@ pub struct CompletionsArgs {
 
 /// Prints the completions.
 pub fn completions(args: &CompletionsArgs) -> Result<(), CliError> {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "pen-ctl", &mut script);
-    let script = String::from_utf8(script).map_err(CliError::failed)?;
-    render::print(script.trim_end());
+    render::print(script(args.shell)?.trim_end());
     Ok(())
+}
+
+fn script(shell: Shell) -> Result<String, CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "pen-ctl", &mut script);
+    let script = String::from_utf8(script).map_err(CliError::failed)?;
+    Ok(match shell {
+        // clap_complete writes the hyphen of a program's name in two ways, so that its cases are never met: `pen__ctl`
+        // where it says which command this is, `pen__subcmd__ctl` where it asks.
+        Shell::Bash => script.replace("pen__subcmd__ctl", "pen__ctl"),
+        _ => script,
+    })
 }
 
 #[cfg(test)]
@@ -36,9 +45,7 @@ mod tests {
     #[test]
     fn every_shell_gets_every_command() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Elvish, Shell::PowerShell] {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "pen-ctl", &mut script);
-            let script = String::from_utf8(script).unwrap();
+            let script = script(shell).unwrap();
             for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
                 assert!(script.contains(command.get_name()), "{shell}: {}", command.get_name());
             }
