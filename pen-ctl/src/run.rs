@@ -132,8 +132,8 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
     expire_at_start(&mut store, clock.unix_seconds(), &journal);
     let wanted = wanted(&store, file.as_ref())?;
     let door = Door::default();
-    patiently(|| door.open(wanted_address(args.http, &wanted)), |error| error.in_use)
-        .map_err(ApiError::from)?;
+    let asked_now = args.http.is_some() || file.as_ref().is_some_and(|file| file.applies(&store));
+    open_door(&door, wanted_address(args.http, &wanted), asked_now)?;
     let plane = platform::open(global, &mut store, &wanted, args.order(), &journal)?;
     let started = format!("pen {} runs as process {}", env!("CARGO_PKG_VERSION"), std::process::id());
     journal.note(Note::new(Kind::Started, started));
@@ -185,12 +185,19 @@ fn patiently<T, E>(attempt: impl Fn() -> Result<T, E>, in_the_way: impl Fn(&E) -
     }
 }
 
+/// Opens the door where it is wanted. An address that was accepted once and cannot be had now (the machine lost it, or
+/// does not have it yet) keeps no packet waiting: the controller tries again and says so.
+fn open_door(door: &Door, wanted: Option<SocketAddr>, asked_now: bool) -> Result<(), ApiError> {
+    match patiently(|| door.open(wanted), |error| error.in_use) {
+        Err(error) if asked_now => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// What will be wanted once the file is applied.
 fn wanted(store: &Store, file: Option<&File>) -> Result<Desired, CliError> {
     match file {
-        Some(file) if applies_at_start(store, file.config.digest()) => {
-            Ok(file.config.onto(store.desired()).map_err(ApiError::from)?)
-        }
+        Some(file) if file.applies(store) => Ok(file.config.onto(store.desired()).map_err(ApiError::from)?),
         _ => Ok(store.desired().clone()),
     }
 }
@@ -223,5 +230,10 @@ impl File {
         let config = Config::parse(&path.display().to_string(), &text).map_err(ApiError::from)?;
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Ok(File { path, config })
+    }
+
+    /// Whether this start makes it the desired state.
+    fn applies(&self, store: &Store) -> bool {
+        applies_at_start(store, self.config.digest())
     }
 }

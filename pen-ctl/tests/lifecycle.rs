@@ -498,6 +498,38 @@ fn a_file_is_applied_when_it_differs_and_on_sighup_and_else_the_state_stands() {
     pen.ok(&["stop"]);
 }
 
+#[test]
+fn an_http_address_that_the_machine_lost_keeps_no_controller_from_starting() {
+    if !needs_met() {
+        return;
+    }
+    let machine = Machine::new();
+    let pen = machine.pen("one");
+    let address = |verb: &str| {
+        let words = ["address", verb, "10.78.0.1/24", "dev", INTERFACE];
+        sh("ip", &[&["-n", &machine.namespace], &words[..]].concat());
+    };
+    let http = || pen.status().controller.http;
+    let file = machine.write("pen.toml", "http = \"10.78.0.1:9080\"\n");
+    address("add");
+    start(&pen, &["-c", &file]);
+    let opened = http();
+    assert_eq!(opened.unwrap().to_string(), "10.78.0.1:9080");
+    pen.kill();
+    address("del");
+    pen.refused(&["run", "--http", "10.78.0.1:9080"], &["10.78.0.1:9080", "does not have that address"]);
+
+    start(&pen, &["-c", &file]);
+    assert_eq!(http(), None);
+    while !pen.status().warnings.iter().any(|warning| warning.contains("10.78.0.1:9080")) {
+        std::thread::yield_now();
+    }
+    address("add");
+    while http() != opened {
+        std::thread::yield_now();
+    }
+}
+
 /// Attached, with a controller in the background.
 #[track_caller]
 fn machine_up(pen: &Pen<'_>) {
