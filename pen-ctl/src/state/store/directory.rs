@@ -37,17 +37,27 @@ pub(crate) fn prepare(directory: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Takes the directory's lock, which the kernel drops with the process, and leaves our pid in it.
+/// Takes the directory's lock, which the kernel drops with the process, and leaves our pid in it. Where nothing can be
+/// written any more (a file system full, or remounted read-only after an error of its disk), a lock file that is
+/// there is locked all the same: what was wanted can go on, and changes are refused when they come.
 pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
     let refuse = |error: io::Error| StoreError::Directory {
         path: directory.to_owned(),
         why: format!("not writable: {error}"),
-        hint: "run as the user the state belongs to, or use another --state-dir",
+        hint: match cannot_take_more(&error) {
+            true => {
+                "free space or mend the disk (`dmesg` says what is wrong with it), or use another --state-dir"
+            }
+            false => "run as the user the state belongs to, or use another --state-dir",
+        },
     };
     let path = directory.join(LOCK_FILE);
     let mut writable = std::fs::OpenOptions::new();
     writable.write(true).create(true).truncate(false).mode(0o600);
-    let mut note = writable.open(&path).map_err(refuse)?;
+    let note = match writable.open(&path) {
+        Err(error) if cannot_take_more(&error) && path.exists() => None,
+        opened => Some(opened.map_err(refuse)?),
+    };
     // What holds the lock is not open for writing: the file system may be remounted read-only meanwhile.
     let mut file = File::open(&path).map_err(refuse)?;
     match file.try_lock() {
@@ -60,6 +70,17 @@ pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
         }
         Err(TryLockError::Error(error)) => return Err(refuse(error)),
     }
-    note.set_len(0).and_then(|()| writeln!(note, "{}", std::process::id())).map_err(refuse)?;
+    if let Some(mut note) = note {
+        match note.set_len(0).and_then(|()| writeln!(note, "{}", std::process::id())) {
+            Err(error) if !cannot_take_more(&error) => return Err(refuse(error)),
+            _ => {}
+        }
+    }
     Ok(file)
+}
+
+/// Whether the file system is the matter, not who asks.
+fn cannot_take_more(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
 }

@@ -60,7 +60,23 @@ fn on_a_full_or_read_only_file_system_changes_are_refused_and_the_rest_goes_on()
     let error = store.replace(wanted(&store, "eth2")).unwrap_err().to_string();
     assert!(error.contains("Read-only file system"), "{error}");
     assert_eq!(Store::peek(small.0.path()).unwrap().as_ref(), Some(&held));
+    // A controller that is started now goes on from what is there, and keeps others away.
+    drop(store);
+    let mut store = Store::open(small.0.path()).unwrap();
+    assert_eq!(store.desired(), &held);
+    let error = store.replace(wanted(&store, "eth2")).unwrap_err().to_string();
+    assert!(error.contains("Read-only file system"), "{error}");
+    let error = Store::open(small.0.path()).unwrap_err();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     small.mount_with(&["-o", "remount,rw"]);
     store.replace(wanted(&store, "eth2")).unwrap();
     assert_eq!(Store::peek(small.0.path()).unwrap().as_ref(), Some(store.desired()));
+}
+
+#[test]
+fn a_file_system_that_was_read_only_from_the_start_is_named_as_the_trouble() {
+    let Some(small) = Small::mount() else { return };
+    small.mount_with(&["-o", "remount,ro"]);
+    let error = Store::open(small.0.path()).unwrap_err().to_string();
+    assert!(error.contains("Read-only file system") && error.contains("mend the disk"), "{error}");
 }
