@@ -5,6 +5,8 @@ mod error;
 mod files;
 mod history;
 mod kept;
+mod recovery;
+mod trials;
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -16,6 +18,8 @@ pub use error::StoreError;
 pub use files::{Files, RealFiles};
 pub use history::{BURST_SECONDS, Cause, Entry, Note, STATES_BEFORE};
 pub use kept::Trial;
+pub use recovery::Recovered;
+pub use trials::TrialTime;
 
 use super::desired::Desired;
 use super::revision::Revision;
@@ -51,17 +55,6 @@ pub struct Store {
     lock: File,
 }
 
-/// What became of a damaged state at a start that may go on without it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recovered {
-    /// What is the matter with it.
-    pub why: String,
-    /// Where it was put aside; `None` = there was no file.
-    pub aside: Option<PathBuf>,
-    /// The state of the history that took its place; `None` = none, nothing is wanted yet.
-    pub from: Option<u64>,
-}
-
 impl Store {
     /// Takes the lock of a state directory (made if missing, 0700) and reads what is in it.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
@@ -82,79 +75,19 @@ impl Store {
                 return Err(kept::nowhere(&path, why, kept::RECOVER));
             }
         };
-        let directory = directory.to_owned();
-        let mut store = Self {
-            directory,
-            files,
-            kept,
-            fresh,
-            unsettled: None,
-            history,
-            timings: Timings::default(),
-            revision: OnceCell::new(),
-            lock,
-        };
+        let mut store = Self::holding(directory, files, kept, history, lock);
+        store.fresh = fresh;
         if fresh {
             store.write(store.kept.clone())?;
         }
         Ok(store)
     }
 
-    /// The same for a start that may go on without a damaged state: that is copied to `state.json.damaged-N`, and the
-    /// newest state of the history takes its place, or, where there is none, an empty one if `or_empty`.
-    ///
-    /// # Errors
-    /// As [`Store::open`]; the damaged state is as it was then.
-    pub fn open_or_recover(
-        directory: &Path,
-        or_empty: bool,
-    ) -> Result<(Self, Option<Recovered>), StoreError> {
-        Self::open_or_recover_with(directory, or_empty, || Box::new(RealFiles))
-    }
-
-    /// The same on a file system of the caller's choice.
-    pub fn open_or_recover_with(
-        directory: &Path,
-        or_empty: bool,
-        files: impl Fn() -> Box<dyn Files>,
-    ) -> Result<(Self, Option<Recovered>), StoreError> {
-        let damage = match Self::open_with(directory, files()) {
-            Err(damage @ StoreError::Unreadable { .. }) => damage,
-            other => return Ok((other?, None)),
-        };
-        let files = files();
-        let lock = directory::lock(directory)?;
-        let history = History::open(files.as_ref(), directory);
-        let newest = history.newest(files.as_ref());
-        if newest.is_none() && !or_empty {
-            return Err(damage);
-        }
-        let why = match damage {
-            StoreError::Unreadable { path, line, column, why, .. } => {
-                format!("{}{}: {why}", path.display(), error::place(line, column))
-            }
-            other => other.to_string(),
-        };
-        let aside = set_aside(files.as_ref(), directory)?;
-        let from = newest.as_ref().map(|entry| entry.number);
-        let kept = match newest {
-            Some(entry) => Kept::of(entry.desired, entry.applied),
-            None => Kept::empty(random_seed()?),
-        };
+    /// With this in memory, whatever is on disk.
+    fn holding(directory: &Path, files: Box<dyn Files>, kept: Kept, history: History, lock: File) -> Self {
+        let (timings, revision) = (Timings::default(), OnceCell::new());
         let directory = directory.to_owned();
-        let mut store = Self {
-            directory,
-            files,
-            kept,
-            fresh: false,
-            unsettled: None,
-            history,
-            timings: Timings::default(),
-            revision: OnceCell::new(),
-            lock,
-        };
-        store.write(store.kept.clone())?;
-        Ok((store, Some(Recovered { why, aside, from })))
+        Self { directory, files, kept, fresh: false, unsettled: None, history, timings, revision, lock }
     }
 
     /// The desired state in a directory that nobody may be using: for looking, without the lock. `None` where there
@@ -189,13 +122,6 @@ impl Store {
         self.write(Kept { desired, ..self.kept.clone() })
     }
 
-    /// The same for a change that is to outlive the trial that goes on: `before`, what a rollback brings, is replaced
-    /// together with it.
-    pub fn replace_beyond_trial(&mut self, desired: Desired, before: Desired) -> Result<(), StoreError> {
-        let trial = self.kept.trial.clone().map(|trial| Trial { before, ..trial });
-        self.write(Kept { desired, trial, ..self.kept.clone() })
-    }
-
     /// The same for the contents of a file, together with its digest; on trial until `trial` says.
     pub fn replace_from_file(
         &mut self,
@@ -218,35 +144,6 @@ impl Store {
     ) -> Result<(), StoreError> {
         let trial = trial.map(|time| self.trial_from_now(time));
         self.write(Kept { trial, ..self.kept.back_to(desired, applied) })
-    }
-
-    fn trial_from_now(&self, TrialTime { what, until, seconds }: TrialTime) -> Trial {
-        let Kept { desired, applied, .. } = self.kept.clone();
-        Trial { what, until, seconds, before: desired, before_applied: applied }
-    }
-
-    /// What waits to be confirmed.
-    pub fn trial(&self) -> Option<&Trial> {
-        self.kept.trial.as_ref()
-    }
-
-    /// What is on trial stays.
-    pub fn confirm(&mut self) -> Result<(), StoreError> {
-        self.write(Kept { trial: None, ..self.kept.clone() })
-    }
-
-    /// Brings back the state from before what is on trial; gives what that was. It holds even where it cannot be written:
-    /// a trial on disk whose time is up means the same.
-    pub fn roll_back(&mut self) -> Option<Trial> {
-        let trial = self.kept.trial.clone()?;
-        let back = self.kept.rolled_back()?;
-        if let Err(NotPut { source, .. }) = self.put(&back) {
-            self.unsettled = Some(self.not_written(source).to_string());
-        } else {
-            self.unsettled = None;
-        }
-        self.keep(back);
-        Some(trial)
     }
 
     /// Writes again what could not be written; says why if it still cannot.
@@ -373,17 +270,6 @@ impl Store {
     }
 }
 
-/// How long a trial lasts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrialTime {
-    /// What is applied on trial.
-    pub what: String,
-    /// When it is rolled back, in Unix seconds.
-    pub until: u64,
-    /// How far off that is.
-    pub seconds: u64,
-}
-
 impl Drop for Store {
     /// Closing would not do: a child process that was forked a moment ago may share the lock until it execs.
     fn drop(&mut self) {
@@ -406,22 +292,6 @@ fn read(files: &dyn Files, directory: &Path) -> Result<Option<Vec<u8>>, StoreErr
         why: format!("{STATE_FILE} cannot be read: {error}"),
         hint: "run as the user the state belongs to",
     })
-}
-
-/// Copies a damaged state file to a name that is free. It stays where it is until another takes its place, so that no
-/// start between takes its absence for a beginning.
-fn set_aside(files: &dyn Files, directory: &Path) -> Result<Option<PathBuf>, StoreError> {
-    let Some(bytes) = read(files, directory)? else { return Ok(None) };
-    let copy = || {
-        let names = files.names(directory)?;
-        let free = |name: &String| !names.contains(name);
-        let name = (1u32..).map(|number| format!("{STATE_FILE}.damaged-{number}")).find(free);
-        let name = name.unwrap_or_default();
-        put(files, directory, &name, &bytes).map_err(|error| error.source)?;
-        Ok(directory.join(name))
-    };
-    let copied: std::io::Result<PathBuf> = copy();
-    copied.map(Some).map_err(|source| StoreError::Write { path: directory.join(STATE_FILE), source })
 }
 
 fn random_seed() -> Result<u64, StoreError> {
