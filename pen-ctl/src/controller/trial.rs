@@ -29,7 +29,7 @@ pub fn expire_at_start(store: &mut Store, now: u64, journal: &Journal) {
 
 /// Seconds that a trial has left; a clock that was set back does not prolong it.
 pub(super) fn left(trial: &Trial, now: u64) -> u64 {
-    trial.until.saturating_sub(now).min(trial.seconds)
+    trial.until.saturating_sub(now).min(trial.seconds).min(LONGEST.as_secs())
 }
 
 fn note(journal: &Journal, what: &str, why: &str) {

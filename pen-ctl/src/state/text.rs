@@ -142,11 +142,14 @@ pub fn duration(text: &str) -> Result<Duration, TextError> {
     })
 }
 
-/// Seconds since the Unix epoch as RFC 3339: `2026-01-01T12:00:00Z`.
+/// The last second of the year 9999, since the Unix epoch: RFC 3339 (5.6, `date-fullyear`) writes years in four digits.
+pub const LAST_SECOND: u64 = 253_402_300_799;
+
+/// Seconds since the Unix epoch as RFC 3339: `2026-01-01T12:00:00Z`; those past [`LAST_SECOND`] as `@253402300800`.
 pub fn timestamp(unix_seconds: u64) -> String {
     match std::time::UNIX_EPOCH.checked_add(Duration::from_secs(unix_seconds)) {
-        Some(time) => humantime::format_rfc3339_seconds(time).to_string(),
-        None => format!("@{unix_seconds}"),
+        Some(time) if unix_seconds <= LAST_SECOND => humantime::format_rfc3339_seconds(time).to_string(),
+        _ => format!("@{unix_seconds}"),
     }
 }
 
@@ -352,7 +355,27 @@ where
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_time_has_a_text_that_reads_as_that_time(
+            seconds in prop_oneof![any::<u64>(), 0..=LAST_SECOND, LAST_SECOND - 5..LAST_SECOND + 5],
+        ) {
+            let text = timestamp(seconds);
+            let read = match text.strip_prefix('@') {
+                Some(number) => number.parse().ok(),
+                None => {
+                    let time = humantime::parse_rfc3339(&text).unwrap();
+                    time.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
+                }
+            };
+            prop_assert_eq!(read, Some(seconds), "{}", text);
+            prop_assert_eq!(text.starts_with('@'), seconds > LAST_SECOND);
+        }
+    }
 
     #[test]
     fn service_addresses_read_as_written() {

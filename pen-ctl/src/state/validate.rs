@@ -7,6 +7,7 @@ use std::time::Duration;
 use pen_common::abi;
 
 use super::desired::{Backend, Desired, Health, InterfaceSpec, Service, TcpHealth};
+use super::text;
 use crate::api::{ApiError, ErrorCode};
 use crate::dataplane::{Affinity, Mac, Scheduler, Tracking};
 
@@ -271,6 +272,12 @@ fn check_backend(service: &Service, backend: &Backend) -> Result<(), (String, &'
             );
         }
         _ => {}
+    }
+    if backend.remove_at.is_some_and(|at| at > text::LAST_SECOND) {
+        return refuse(
+            "is to be removed after the year 9999".into(),
+            "`remove_at` is in seconds since 1970; use one before 253402300800",
+        );
     }
     match &backend.health {
         Some(own) => health(service, own),

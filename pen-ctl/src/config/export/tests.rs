@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::Config;
 use crate::dataplane::{Affinity, Mac, OnEmpty, Protocol, Scheduler, ServiceKey, Tracking};
+use crate::state::text::LAST_SECOND;
 use crate::state::validate;
 
 fn seconds(most: u64) -> impl Strategy<Value = Duration> {
@@ -27,7 +28,7 @@ fn health() -> impl Strategy<Value = Health> {
 fn backend() -> impl Strategy<Value = Backend> {
     let state = prop_oneof![Just(AdminState::Up), Just(AdminState::Drain), Just(AdminState::Down)];
     let mac = option::of((any::<u32>(), option::of(1u16..=4094)));
-    let keys = (1u16..=1000, any::<u16>(), mac, state, option::of(any::<u64>()), option::of(health()));
+    let keys = (1u16..=1000, any::<u16>(), mac, state, option::of(0..=LAST_SECOND), option::of(health()));
     (any::<u16>(), keys).prop_map(|(host, (weight, priority, mac, state, remove_at, health))| Backend {
         address: [10, 1, (host >> 8) as u8, host as u8].into(),
         weight,

@@ -210,6 +210,12 @@ fn numbers() -> Vec<Row> {
             "use 1 to 4094",
         ),
         refused(
+            validate::service(&with(&|backend| backend.remove_at = Some(u64::MAX))),
+            "is to be removed after the year 9999",
+            on,
+            "use one before 253402300800",
+        ),
+        refused(
             validate::service(&port),
             "port 0 cannot be",
             "service web: health check tcp: ",

@@ -89,3 +89,27 @@ fn damage_in_the_history_stands_in_nobodys_way() {
     assert!(error.to_string().contains("history cannot be written"), "{error}");
     assert_eq!(store.desired().interfaces.len(), 5);
 }
+
+#[test]
+fn an_entry_of_a_time_that_nobody_lives_to_see_is_had_like_any_other_and_one_that_removes_then_is_damaged() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = open(&home);
+    for n in 1..=2 {
+        change(&mut store, &format!("eth{n}"), n * HOUR);
+    }
+    drop(store);
+    let history = home.path().join("pen/history");
+    let newest = std::fs::read_to_string(history.join("2.json")).unwrap();
+    std::fs::write(history.join("2.json"), newest.replace("\"time\": 7200", "\"time\": 253402300800"))
+        .unwrap();
+    let service = r#""services": [{ "name": "web", "vip": "10.0.0.100:80/tcp", "backends": [
+        { "address": "10.0.0.11", "state": "drain", "remove_at": 253402300800 }] }]"#;
+    let late = newest.replace("\"services\": []", service).replace("\"number\": 2", "\"number\": 1");
+    std::fs::write(history.join("1.json"), late).unwrap();
+    let mut store = open(&home);
+    assert_eq!(store.earlier(2).unwrap().time, 253_402_300_800);
+    let why = store.earlier(1).unwrap_err().to_string();
+    assert!(why.contains("1.json: backend 10.0.0.11 of service web is to be removed after"), "{why}");
+    change(&mut store, "eth3", 3 * HOUR);
+    assert_eq!(store.desired().interfaces.len(), 3);
+}
