@@ -5,9 +5,9 @@ use std::time::Duration;
 use pen_ctl::api::document::StatusDocument;
 use rustix::process::{Pid, Signal, kill_process};
 use xtask::lab::address::{Family, client};
-use xtask::lab::capture;
-use xtask::lab::cluster::{CLIENT_PATIENCE, Cluster, Kind, ask, target, vips};
+use xtask::lab::cluster::{CLIENT_PATIENCE, Cluster, Kind, ask, target};
 use xtask::lab::controller::Controller;
+use xtask::lab::steady::Steady;
 use xtask::lab::{await_that, dns};
 
 const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
@@ -21,10 +21,9 @@ fn killed_in_the_midst_of_transfers_it_loses_nothing_and_the_next_one_adopts() {
     cluster.for_all_services("set", "b3", "--state drain").unwrap();
     let before = cluster.assignments(CLIENTS).unwrap();
     let told = cluster.pen().status().unwrap();
-    let capture = capture::frames(&cluster.lab.switch, |seen| {
-        seen.host == "pen1" && vips().iter().any(|vip| seen.frame.is_to(*vip))
-    })
-    .unwrap();
+    let namespace = &cluster.lab.client.namespace;
+    let steady =
+        Family::BOTH.map(|family| Steady::begin(namespace, client(family, 4), target(Kind::Dns, family)));
 
     let mut up = cluster.connect(Family::V4, 1).unwrap();
     let mut down = cluster.connect(Family::V6, 2).unwrap();
@@ -47,10 +46,11 @@ fn killed_in_the_midst_of_transfers_it_loses_nothing_and_the_next_one_adopts() {
     assert_eq!(cluster.assignments(CLIENTS).unwrap(), before, "after the next controller started");
     assert_eq!(up.who().unwrap(), before[&(Kind::Web, "web", 1)]);
 
-    // Every packet that came to the balancer left it.
-    let frames = capture.stop();
-    let came = frames.iter().filter(|seen| seen.received).count();
-    assert_eq!(frames.len() - came, came);
+    // Not one question was lost, from before its death until after the next one's start.
+    for counts in steady.map(|client| client.stop().unwrap()) {
+        assert!(counts.sent > 0 && counts.sent == counts.answered, "{counts:?}");
+        assert_eq!(counts.by.len(), 1, "{counts:?}");
+    }
     assert_remembers(&told, &cluster.pen().status().unwrap());
 }
 
