@@ -164,11 +164,13 @@ fn open_state(global: &Global, args: &RunArgs) -> Result<Store, CliError> {
     };
     let in_use = |error: &StoreError| matches!(error, StoreError::InUse { .. });
     let (store, recovered) = patiently(open, in_use).map_err(ApiError::from)?;
-    if let Some(Recovered { why, aside, from }) = recovered {
+    if let Some(Recovered { why, aside, from, passed_over }) = recovered {
         let aside = aside.map_or("nothing".to_owned(), |aside| aside.display().to_string());
         let from =
             from.map_or("an empty state".to_owned(), |number| format!("state {number} of the history"));
-        tracing::warn!(kept = aside, "the state could not be used ({why}): going on from {from}");
+        let over = passed_over.map(|number| format!("; state {number} was on trial and is taken back"));
+        let over = over.unwrap_or_default();
+        tracing::warn!(kept = aside, "the state could not be used ({why}): going on from {from}{over}");
     }
     Ok(store)
 }

@@ -71,6 +71,7 @@ impl Controller {
 }
 
 fn state(entry: &Entry, current: bool) -> StateDocument {
+    let on_trial = if entry.on_trial { " on trial" } else { "" };
     StateDocument {
         number: entry.number,
         current,
@@ -80,8 +81,8 @@ fn state(entry: &Entry, current: bool) -> StateDocument {
         cause: match &entry.cause {
             Cause::Found => "found at a start".to_owned(),
             Cause::Changed => "changed at run time".to_owned(),
-            Cause::Applied(file) => format!("{} applied", file.escape_debug()),
-            Cause::Restored(number) => format!("state {number} restored"),
+            Cause::Applied(file) => format!("{} applied{on_trial}", file.escape_debug()),
+            Cause::Restored(number) => format!("state {number} restored{on_trial}"),
             Cause::RolledBack(what) => format!("{} rolled back", what.escape_debug()),
         },
         changes: entry.changes,

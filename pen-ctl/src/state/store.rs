@@ -25,7 +25,7 @@ use super::desired::Desired;
 use super::revision::Revision;
 use crate::metrics::timings::Timings;
 use files::{NotPut, put};
-use history::History;
+use history::{History, Present};
 use kept::Kept;
 
 const STATE_FILE: &str = "state.json";
@@ -177,10 +177,9 @@ impl Store {
     /// # Errors
     /// It could not be written: the state holds all the same, and the next time records what is other by then.
     pub fn record(&mut self, note: &Note) -> Result<(), StoreError> {
-        let Kept { desired, applied, .. } = &self.kept;
-        self.history
-            .record(self.files.as_ref(), desired, applied.as_deref(), note)
-            .map_err(StoreError::Record)
+        let Kept { desired, applied, trial, .. } = &self.kept;
+        let present = Present { desired, applied: applied.as_deref(), on_trial: trial.is_some() };
+        self.history.record(self.files.as_ref(), present, note).map_err(StoreError::Record)
     }
 
     /// The states of the history, the newest first; of those that cannot be read, the number and why.

@@ -43,6 +43,9 @@ pub struct Entry {
     /// SHA-256 of the file that was applied last then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<String>,
+    /// It waited to be confirmed, and nobody did as long as it held: no start goes on from it by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_trial: bool,
     /// The state.
     pub desired: Desired,
 }
@@ -74,12 +77,36 @@ pub struct Note {
     pub cause: Cause,
 }
 
+/// What is known of an entry without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    revision: Revision,
+    on_trial: bool,
+}
+
+impl Known {
+    fn of(entry: &Entry) -> Self {
+        Self { revision: Revision::of(&entry.desired), on_trial: entry.on_trial }
+    }
+}
+
+/// A state that is to be in the history.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Present<'a> {
+    /// The state.
+    pub(super) desired: &'a Desired,
+    /// SHA-256 of the file that was applied last.
+    pub(super) applied: Option<&'a str>,
+    /// It waits to be confirmed.
+    pub(super) on_trial: bool,
+}
+
 /// What the history is known to hold.
 #[derive(Debug, Default)]
 pub(super) struct History {
     directory: PathBuf,
-    /// By number: the state's revision, or why it cannot be read.
-    entries: BTreeMap<u64, Result<Revision, String>>,
+    /// By number; or why it cannot be read.
+    entries: BTreeMap<u64, Result<Known, String>>,
 }
 
 impl History {
@@ -88,8 +115,8 @@ impl History {
         let mut history = Self { directory: state_directory.join(DIRECTORY), entries: BTreeMap::new() };
         let names = files.names(&history.directory).unwrap_or_default();
         for number in names.iter().filter_map(|name| number_in(name)) {
-            let revision = history.read(files, number).map(|entry| Revision::of(&entry.desired));
-            history.entries.insert(number, revision);
+            let known = history.read(files, number).map(|entry| Known::of(&entry));
+            history.entries.insert(number, known);
         }
         history
     }
@@ -125,18 +152,23 @@ impl History {
         self.numbers().find_map(|number| self.read(files, number).ok())
     }
 
+    /// The newest that can be read of those that were for good.
+    pub(super) fn newest_for_good(&self, files: &dyn Files) -> Option<Entry> {
+        self.numbers().filter_map(|number| self.read(files, number).ok()).find(|entry| !entry.on_trial)
+    }
+
     /// Makes a state the newest of the history, unless it is that already; what is too old is removed. Several changes
     /// at run time in a row make one state.
-    pub(super) fn record(
-        &mut self,
-        files: &dyn Files,
-        desired: &Desired,
-        applied: Option<&str>,
-        note: &Note,
-    ) -> io::Result<()> {
-        let revision = Revision::of(desired);
-        if self.entries.values().next_back() == Some(&Ok(revision.clone())) {
-            return Ok(());
+    pub(super) fn record(&mut self, files: &dyn Files, present: Present, note: &Note) -> io::Result<()> {
+        let Present { desired, applied, on_trial } = present;
+        let known = Known { revision: Revision::of(desired), on_trial };
+        if let Some((number, Ok(newest))) = self.entries.last_key_value()
+            && newest.revision == known.revision
+        {
+            return match newest.on_trial == on_trial {
+                true => Ok(()),
+                false => self.mark(files, *number, on_trial),
+            };
         }
         let newest = self.entries.keys().next_back().copied();
         let last = newest.and_then(|number| self.read(files, number).ok());
@@ -144,9 +176,13 @@ impl History {
             newest.and_then(|newest| self.entries.range(..newest).next_back()).map(|(number, _)| *number);
         let before = before.and_then(|number| self.read(files, number).ok());
         let (number, changes, base) = match (last, before) {
-            (Some(last), Some(before)) if continues(&last, note) => {
+            (Some(last), Some(before)) if last.on_trial == on_trial && continues(&last, note) => {
                 if before.desired == *desired {
-                    return self.remove(files, last.number);
+                    self.remove(files, last.number)?;
+                    return match before.on_trial == on_trial {
+                        true => Ok(()),
+                        false => self.mark(files, before.number, on_trial),
+                    };
                 }
                 (last.number, last.changes + 1, Some(before.desired))
             }
@@ -164,11 +200,21 @@ impl History {
                 None => "the first state of the history".to_owned(),
             },
             applied: applied.map(str::to_owned),
+            on_trial,
             desired: desired.clone(),
         };
         self.write(files, &entry)?;
-        self.entries.insert(number, Ok(revision));
+        self.entries.insert(number, Ok(known));
         self.prune(files)
+    }
+
+    /// What was on trial was confirmed, or the other way round.
+    fn mark(&mut self, files: &dyn Files, number: u64, on_trial: bool) -> io::Result<()> {
+        let entry = self.read(files, number).map_err(io::Error::other)?;
+        let entry = Entry { on_trial, ..entry };
+        self.write(files, &entry)?;
+        self.entries.insert(number, Ok(Known::of(&entry)));
+        Ok(())
     }
 
     fn write(&self, files: &dyn Files, entry: &Entry) -> io::Result<()> {

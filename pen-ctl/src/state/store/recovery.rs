@@ -16,11 +16,14 @@ pub struct Recovered {
     pub aside: Option<PathBuf>,
     /// The state of the history that took its place; `None` = none, nothing is wanted yet.
     pub from: Option<u64>,
+    /// A newer state of the history that was passed over: it was on trial.
+    pub passed_over: Option<u64>,
 }
 
 impl Store {
     /// [`Store::open`] for a start that may go on without a damaged state: that is copied to `state.json.damaged-N`, and the
-    /// newest state of the history takes its place, or, where there is none, an empty one if `or_empty`.
+    /// newest state of the history that was for good takes its place, or, where there is none, an empty one if `or_empty`.
+    /// What was on trial counts as taken back. Where all that is left was on trial, the newest of that is taken.
     ///
     /// # Errors
     /// As [`Store::open`]; the damaged state is as it was then.
@@ -45,7 +48,8 @@ impl Store {
         let lock = directory::lock(directory)?;
         let history = History::open(files.as_ref(), directory);
         let newest = history.newest(files.as_ref());
-        if newest.is_none() && !or_empty {
+        let chosen = history.newest_for_good(files.as_ref()).or_else(|| newest.clone());
+        if chosen.is_none() && !or_empty {
             return Err(damage);
         }
         let why = match damage {
@@ -55,14 +59,20 @@ impl Store {
             other => other.to_string(),
         };
         let aside = set_aside(files.as_ref(), directory)?;
-        let from = newest.as_ref().map(|entry| entry.number);
-        let kept = match newest {
-            Some(entry) => Kept::of(entry.desired, entry.applied),
+        let from = chosen.as_ref().map(|entry| entry.number);
+        let over = newest.filter(|entry| entry.on_trial && Some(entry.number) != from);
+        let passed_over = over.as_ref().map(|entry| entry.number);
+        let kept = match chosen {
+            Some(entry) => {
+                let taken_back = over.and_then(|over| over.applied);
+                let taken_back = taken_back.filter(|file| entry.applied.as_ref() != Some(file));
+                Kept { taken_back, ..Kept::of(entry.desired, entry.applied) }
+            }
             None => Kept::empty(random_seed()?),
         };
         let mut store = Self::holding(directory, files, kept, history, lock);
         store.write(store.kept.clone())?;
-        Ok((store, Some(Recovered { why, aside, from })))
+        Ok((store, Some(Recovered { why, aside, from, passed_over })))
     }
 }
 

@@ -113,3 +113,72 @@ fn an_entry_of_a_time_that_nobody_lives_to_see_is_had_like_any_other_and_one_tha
     change(&mut store, "eth3", 3 * HOUR);
     assert_eq!(store.desired().interfaces.len(), 3);
 }
+
+/// What a start goes on from after `state.json` was damaged: the number, one that was passed over, interfaces, the file
+/// that was taken back.
+fn recovered(home: &tempfile::TempDir) -> (Option<u64>, Option<u64>, usize, Option<String>) {
+    let directory = home.path().join("pen");
+    std::fs::write(directory.join(STATE_FILE), "{").unwrap();
+    let (store, recovered) = Store::open_or_recover(&directory, false).unwrap();
+    let recovered = recovered.unwrap();
+    let taken_back = store.taken_back().map(str::to_owned);
+    (recovered.from, recovered.passed_over, store.desired().interfaces.len(), taken_back)
+}
+
+#[test]
+fn what_was_on_trial_is_gone_on_from_only_once_it_was_confirmed() {
+    let note = |cause| Note { time: HOUR, user: Some(0), cause };
+    let trial = || Some(TrialTime { what: "pen.toml".into(), until: 2 * HOUR, seconds: HOUR });
+    let begin = |home: &tempfile::TempDir| {
+        let mut store = open(home);
+        change(&mut store, "eth0", HOUR);
+        store.replace_from_file(wanted(&store, "eth1"), "abc", trial()).unwrap();
+        store.record(&note(Cause::Applied("pen.toml".into()))).unwrap();
+        assert!(store.earlier(2).unwrap().on_trial && !store.earlier(1).unwrap().on_trial);
+        store
+    };
+    let home = tempfile::tempdir().unwrap();
+    drop(begin(&home));
+    assert_eq!(recovered(&home), (Some(1), Some(2), 1, Some("abc".into())));
+
+    // What was done meanwhile is on trial with it.
+    let home = tempfile::tempdir().unwrap();
+    change(&mut begin(&home), "eth2", HOUR);
+    assert_eq!(recovered(&home), (Some(1), Some(3), 1, Some("abc".into())));
+
+    let home = tempfile::tempdir().unwrap();
+    let mut store = begin(&home);
+    store.confirm().unwrap();
+    store.record(&note(Cause::Changed)).unwrap();
+    assert_eq!(store.history().len(), 2);
+    drop(store);
+    assert_eq!(recovered(&home), (Some(2), None, 2, None));
+
+    let home = tempfile::tempdir().unwrap();
+    let mut store = begin(&home);
+    store.roll_back().unwrap();
+    store.record(&note(Cause::RolledBack("pen.toml".into()))).unwrap();
+    drop(store);
+    assert_eq!(recovered(&home).0, Some(3));
+
+    // Better than nothing.
+    let home = tempfile::tempdir().unwrap();
+    drop(begin(&home));
+    std::fs::remove_file(home.path().join("pen/history/1.json")).unwrap();
+    assert_eq!(recovered(&home), (Some(2), None, 2, None));
+}
+
+#[test]
+fn what_is_on_trial_never_takes_the_place_of_what_was_for_good() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = open(&home);
+    change(&mut store, "eth0", HOUR);
+    change(&mut store, "eth1", 2 * HOUR);
+    // Applied on trial; the history was not written then, and a change in the same burst is.
+    let trial = TrialTime { what: "pen.toml".into(), until: 3 * HOUR, seconds: HOUR };
+    store.replace_from_file(wanted(&store, "eth2"), "abc", Some(trial)).unwrap();
+    change(&mut store, "eth3", 2 * HOUR + 1);
+    let states: Vec<_> =
+        store.history().into_iter().map(|(number, entry)| (number, entry.unwrap().on_trial)).collect();
+    assert_eq!(states, [(3, true), (2, false), (1, false)]);
+}
