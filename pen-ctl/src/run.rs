@@ -23,6 +23,7 @@ use crate::server::tcp::{self, Door};
 use crate::state::desired::Desired;
 use crate::state::store::{Recovered, Store, StoreError};
 
+mod descriptors;
 #[cfg(target_os = "linux")]
 mod instance;
 mod operate;
@@ -119,6 +120,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
         return Err(error.into());
     }
     log::start(args.log_format, global.verbose);
+    descriptors::allow_all();
     // A wrong file is found before anything is touched.
     let file = args.config.as_deref().map(File::read).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

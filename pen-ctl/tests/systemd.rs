@@ -42,6 +42,7 @@ fn the_unit_runs_the_controller_that_tells_systemd_how_it_is() {
     assert_eq!(value("Type"), "notify");
     assert!(value("WatchdogSec").parse::<u32>().unwrap() > 0);
     assert!(value("ExecReload").contains("-HUP $MAINPID"));
+    assert!(value("LimitNOFILE").parse::<u32>().unwrap() >= 65536);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::gate::{Full, Gate};
-use super::hangup::Hangup;
+use super::hangup::{Hangup, Watchable};
 use super::limits::Limits;
 use super::patient::Patient;
 use super::peer::Peer;
@@ -45,16 +45,16 @@ pub trait Listener: Send {
 }
 
 impl Listener for UnixListener {
-    type Stream = tokio::net::UnixStream;
+    type Stream = Watchable;
 
     async fn accept(&mut self) -> io::Result<(Self::Stream, Peer)> {
         let (stream, _) = UnixListener::accept(self).await?;
         let peer = Peer::local(&stream);
-        Ok((stream, peer))
+        Ok((Watchable::new(stream), peer))
     }
 
     fn hangup(stream: &Self::Stream) -> Hangup {
-        Hangup::of(stream)
+        stream.hangup()
     }
 }
 

@@ -260,9 +260,9 @@ struct Failing {
 }
 
 impl connection::Listener for Failing {
-    type Stream = UnixStream;
+    type Stream = hangup::Watchable;
 
-    async fn accept(&mut self) -> std::io::Result<(UnixStream, peer::Peer)> {
+    async fn accept(&mut self) -> std::io::Result<(hangup::Watchable, peer::Peer)> {
         // EMFILE, accept(2).
         if let Some(left) = self.left.checked_sub(1) {
             self.left = left;
