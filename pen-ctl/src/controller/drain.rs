@@ -38,6 +38,8 @@ type Id = (ServiceKey, IpAddr);
 pub(super) struct Drains {
     /// Since when (uptime) no table names them, as far as we know.
     since: BTreeMap<Id, Duration>,
+    /// Their deadlines: as the state has them, and by uptime since this controller first saw them.
+    due: BTreeMap<Id, (u64, Duration)>,
     /// Who was left on them when last counted.
     counts: Counts,
     /// When (uptime) the count under way began.
@@ -96,6 +98,7 @@ impl Controller {
 
     /// Takes note of who is on its way out since now, and forgets who is not any more.
     pub(super) fn watch_drains(&mut self) {
+        self.watch_deadlines();
         let now = self.clock.uptime();
         let leaving: BTreeSet<Id> = leaving(&self.store.desired().services).map(|(id, ..)| id).collect();
         self.drains.since.retain(|id, _| leaving.contains(id));
@@ -105,16 +108,31 @@ impl Controller {
         }
     }
 
+    /// Takes note of deadlines that are new: from then on they are counted by a clock that nobody sets.
+    fn watch_deadlines(&mut self) {
+        let (now, unix) = (self.clock.uptime(), self.clock.unix_seconds());
+        let deadlines: BTreeMap<Id, u64> =
+            leaving(&self.store.desired().services).map(|(id, _, at)| (id, at)).collect();
+        self.drains.due.retain(|id, (at, _)| deadlines.get(id) == Some(at));
+        for (id, at) in deadlines {
+            let due = now + Duration::from_secs(at.saturating_sub(unix));
+            self.drains.due.entry(id).or_insert((at, due));
+        }
+    }
+
     /// Removes whoever nobody is left on, and whose time is up.
     pub(super) fn end_drains(&mut self) {
-        let now = self.clock.unix_seconds();
+        self.watch_deadlines();
+        let now = self.clock.uptime();
         let mut desired = self.store.desired().clone();
         let mut ended = Vec::new();
         for service in &mut desired.services {
             let (key, name) = (service.vip, service.name.clone());
             service.backends.retain(|backend| {
-                let left = self.drains.counts.get(&(key, backend.address)).map(|count| count.left);
-                let due = backend.remove_at.is_some_and(|at| at <= now || left == Some(0));
+                let id = (key, backend.address);
+                let left = self.drains.counts.get(&id).map(|count| count.left);
+                let passed = self.drains.due.get(&id).is_some_and(|(_, due)| *due <= now);
+                let due = backend.remove_at.is_some() && (passed || left == Some(0));
                 if due {
                     ended.push((name.clone(), backend.address, left));
                 }
@@ -204,9 +222,9 @@ impl Controller {
 
     /// In how long the next deadline is; those that passed already wait for the next look.
     pub(super) fn deadline_in(&self) -> Option<Duration> {
-        let now = self.clock.unix_seconds();
-        let deadlines = leaving(&self.store.desired().services).map(|(_, _, at)| at);
-        deadlines.filter(|at| *at > now).min().map(|at| Duration::from_secs(at - now))
+        let now = self.clock.uptime();
+        let deadlines = self.drains.due.values().map(|(_, due)| *due);
+        deadlines.filter(|due| *due > now).min().map(|due| due - now)
     }
 
     /// What keeps drains from ending.
@@ -217,10 +235,15 @@ impl Controller {
     /// How far a backend is from being removed.
     pub(super) fn drain_document(&self, service: &Service, backend: &Backend) -> Option<DrainDocument> {
         let remove_at = backend.remove_at?;
-        let count = self.drains.counts.get(&(service.vip, backend.address)).copied();
+        let id = (service.vip, backend.address);
+        let count = self.drains.counts.get(&id).copied();
+        let left = match self.drains.due.get(&id) {
+            Some((at, due)) if *at == remove_at => due.saturating_sub(self.clock.uptime()),
+            _ => Duration::from_secs(remove_at.saturating_sub(self.clock.unix_seconds())),
+        };
         Some(DrainDocument {
             remove_at: text::timestamp(remove_at),
-            seconds_left: remove_at.saturating_sub(self.clock.unix_seconds()),
+            seconds_left: left.as_secs() + u64::from(left.subsec_nanos() > 0),
             clients_left: count.map(|count| count.left),
             clients_seen_last_minute: count.map(|count| count.recent),
             detail: match &self.drains.uncounted {

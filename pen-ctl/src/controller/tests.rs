@@ -14,7 +14,7 @@ mod revisions;
 mod trials;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
@@ -55,13 +55,15 @@ impl Surroundings for FakeSurroundings {
     }
 }
 
-/// A clock that stands still until it is told the time, in milliseconds of uptime.
+/// A clock that stands still until it is told the time, in milliseconds of uptime; and by how many seconds somebody set
+/// the calendar beside it.
 #[derive(Clone, Default)]
-struct FakeClock(Arc<AtomicU64>);
+struct FakeClock(Arc<AtomicU64>, Arc<AtomicI64>);
 
 impl Clock for FakeClock {
     fn unix_seconds(&self) -> u64 {
-        1_000_000 + self.0.load(Ordering::Relaxed) / 1000
+        let passed = 1_000_000 + self.0.load(Ordering::Relaxed) / 1000;
+        passed.saturating_add_signed(self.1.load(Ordering::Relaxed))
     }
     fn uptime(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::Relaxed))

@@ -82,6 +82,20 @@ fn at_the_deadline_it_is_removed_whoever_is_left() {
 }
 
 #[test]
+fn a_calendar_that_is_set_neither_hastens_nor_delays_the_end_of_a_drain() {
+    for step in [3600, -3600] {
+        let mut bench = Bench::with_web();
+        bench.plane.lock().remembered = vec![client(1, 12, 0)];
+        bench.done(drain(12, 600));
+        bench.clock.1.store(step, Ordering::Relaxed);
+        bench.pass(599);
+        assert_eq!((bench.left(), bench.addresses().len()), (Some((Some(1), 1)), 2), "{step}");
+        bench.pass(1);
+        assert_eq!(bench.addresses(), [ip(11)], "{step}");
+    }
+}
+
+#[test]
 fn the_controller_wakes_for_the_next_count_and_for_the_deadline() {
     let mut bench = Bench::with_web();
     assert_eq!(bench.controller().wake_in(), None);
