@@ -15,9 +15,17 @@ use crate::state::text;
 /// The longest trial: who is not back by then has forgotten it.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// Rolls back what is on trial if its time was up before this start; says so in the journal. `now` in Unix seconds.
+/// Rolls back what is on trial if its time was up before this start; says so in the journal. `now` in Unix seconds. By a
+/// clock that was set back it has its whole time again: that is counted from this start, not anew from each.
 pub fn expire_at_start(store: &mut Store, now: u64, journal: &Journal) {
-    if store.trial().is_none_or(|trial| left(trial, now) > 0) {
+    let Some(trial) = store.trial() else { return };
+    let left = left(trial, now);
+    if left > 0 {
+        let latest = now.saturating_add(left);
+        if trial.until > latest {
+            // Where this fails, changes do, too, and say so.
+            let _ = store.end_trial_by(latest);
+        }
         return;
     }
     if let Some(trial) = store.roll_back() {

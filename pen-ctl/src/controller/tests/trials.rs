@@ -128,6 +128,21 @@ fn a_trial_goes_on_through_a_restart_and_one_whose_time_was_up_meanwhile_is_roll
 }
 
 #[test]
+fn a_clock_that_was_set_back_gives_a_trial_its_time_once_more_and_not_at_every_start() {
+    let mut bench = Bench::with_web();
+    bench.done(apply(&new(), TRIAL));
+    bench.clock.1.store(-10_000, Ordering::Relaxed);
+    restart(&mut bench, Options::default());
+    assert_eq!(bench.status().controller.trial.map(|trial| trial.seconds_left), Some(600));
+    later(&bench, 400);
+    restart(&mut bench, Options::default());
+    assert_eq!(bench.status().controller.trial.map(|trial| trial.seconds_left), Some(200));
+    later(&bench, 200);
+    restart(&mut bench, Options::default());
+    assert_eq!(addresses(&mut bench), [ip(11), ip(12)]);
+}
+
+#[test]
 fn a_start_applies_neither_the_file_that_was_taken_back_nor_another_one_while_something_is_on_trial() {
     let mut bench = Bench::new();
     let file = bench.home.path().join("pen.toml");

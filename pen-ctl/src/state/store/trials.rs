@@ -35,6 +35,12 @@ impl Store {
         self.kept.trial.as_ref()
     }
 
+    /// It is rolled back then, in Unix seconds, not when it was to be.
+    pub fn end_trial_by(&mut self, until: u64) -> Result<(), StoreError> {
+        let trial = self.kept.trial.clone().map(|trial| Trial { until, ..trial });
+        self.write(Kept { trial, ..self.kept.clone() })
+    }
+
     /// What is on trial stays.
     pub fn confirm(&mut self) -> Result<(), StoreError> {
         self.write(Kept { trial: None, ..self.kept.clone() })
