@@ -31,7 +31,7 @@ pub use http::wanted_address;
 pub use occupancy::TableCount;
 pub use trial::expire_at_start;
 
-use crate::api::document::{BackendList, ServiceList};
+use crate::api::document::{BackendList, ChangeDocument, ServiceList};
 use crate::api::event::Kind;
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Reply, Request};
 use crate::dataplane::{DataPlane, DataPlaneError, HealthStatus, Observed, ServiceKey};
@@ -325,7 +325,8 @@ impl Controller {
             self.detach_for_now()?;
         }
         self.ended = true;
-        Ok(change::changed(true))
+        let warnings = self.unconfirmed().into_iter().collect();
+        Ok(Reply::Changed(ChangeDocument { changed: true, warnings }))
     }
 }
 

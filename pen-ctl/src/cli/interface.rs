@@ -3,10 +3,10 @@
 use clap::Args;
 use hyper::Method;
 
+use super::Global;
 use super::error::CliError;
 use super::render::{self, status::View};
 use super::values::{Keys, body};
-use super::{Global, done};
 use crate::api::document::{ChangeDocument, InterfaceDocument, InterfaceList, InterfaceState};
 use crate::client::{Answer, Client, ClientError, segment};
 use crate::launch;
@@ -159,7 +159,7 @@ pub fn stop(global: &Global, args: &StopArgs) -> Result<(), CliError> {
                 "controller stopped"
             };
             let more = if detach { "" } else { "; packets keep flowing, with health as last seen" };
-            done(global, &answer, &format!("{line}{more}"))
+            changed(global, &answer.read()?, &format!("{line}{more}"))
         }
         Err(ClientError::NoController { .. }) => {
             let Detached { names: detached, warnings } =

@@ -129,6 +129,17 @@ impl Controller {
         ))
     }
 
+    /// What to say of it to whoever ends the controller: nobody rolls it back while none runs.
+    pub fn unconfirmed(&self) -> Option<String> {
+        let TrialDocument { what, seconds_left, .. } = self.trial_document()?;
+        let left = humantime::format_duration(Duration::from_secs(seconds_left));
+        Some(format!(
+            "{} is on trial for another {left}: it stays in force until a controller starts after that, or `pen-ctl apply \
+             --rollback` is heard by one that starts before",
+            what.escape_debug()
+        ))
+    }
+
     /// While something is on trial, nothing else is changed that its rollback would sweep away. What an operator must
     /// be able to do at any time is done to both states: a backend's state, and detaching.
     pub(super) fn refuse_on_trial(&self, request: &Request) -> Result<(), ApiError> {

@@ -46,6 +46,9 @@ pub(super) async fn operate(
 
 /// Who reads the log after the end, or follows the events, wants to know whether packets still flow.
 fn say_what_goes_on(controller: &Controller) {
+    if let Some(unconfirmed) = controller.unconfirmed() {
+        controller.journal().warn(Note::new(Kind::Ending, unconfirmed));
+    }
     let message = match controller.forwards() {
         true => "the controller ends; what is attached keeps forwarding, with health frozen as last seen",
         false => "the controller ends; nothing is attached, nothing is forwarded",

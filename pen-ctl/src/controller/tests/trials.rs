@@ -101,6 +101,23 @@ fn what_is_not_confirmed_is_rolled_back_to_exactly_what_was() {
 }
 
 #[test]
+fn who_stops_the_controller_is_told_what_is_on_trial_and_nobody_else_is() {
+    let told = |bench: &mut Bench| match bench.done(Request::Stop { detach: false }) {
+        Reply::Changed(ChangeDocument { changed: true, warnings }) => warnings,
+        other => panic!("{other:?}"),
+    };
+    let mut bench = Bench::with_web();
+    bench.done(apply(&new(), TRIAL));
+    later(&bench, 60);
+    let warnings = told(&mut bench);
+    assert!(
+        warnings[0].starts_with("pen.toml is on trial for another 9m: it stays in force"),
+        "{warnings:?}"
+    );
+    assert_eq!(told(&mut Bench::with_web()), Vec::<String>::new());
+}
+
+#[test]
 fn what_is_confirmed_stays() {
     let mut bench = Bench::with_web();
     bench.done(apply(&new(), TRIAL));
