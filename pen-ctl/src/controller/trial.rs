@@ -124,8 +124,9 @@ impl Controller {
         let TrialDocument { what, seconds_left, .. } = self.trial_document()?;
         let left = humantime::format_duration(Duration::from_secs(seconds_left));
         Some(format!(
-            "{what} is on trial and rolled back in {left}: `pen-ctl apply --confirmed` keeps it, `pen-ctl apply \
-             --rollback` takes it back now"
+            "{} is on trial and rolled back in {left}: `pen-ctl apply --confirmed` keeps it, `pen-ctl apply \
+             --rollback` takes it back now",
+            what.escape_debug()
         ))
     }
 
@@ -165,7 +166,8 @@ impl Controller {
         Err(ApiError::new(
             ErrorCode::Refused,
             format!(
-                "{what} is on trial for another {left}: until then only states of backends change and interfaces detach"
+                "{} is on trial for another {left}: until then only states of backends change and interfaces detach",
+                what.escape_debug()
             ),
             "`pen-ctl apply --confirmed` keeps it, `pen-ctl apply --rollback` takes it back",
         ))

@@ -118,6 +118,18 @@ fn who_stops_the_controller_is_told_what_is_on_trial_and_nobody_else_is() {
 }
 
 #[test]
+fn the_name_of_what_is_on_trial_is_shown_without_what_a_terminal_obeys() {
+    let mut bench = Bench::with_web();
+    bench.done(Request::Apply { file: "a\nevil\u{1b}[31m".into(), text: new(), how: TRIAL });
+    let shown = r"a\nevil\u{1b}[31m is on trial";
+    let warnings = bench.status().warnings;
+    assert!(warnings.iter().any(|warning| warning.starts_with(shown)), "{warnings:?}");
+    bench.refused(add_backend("web", 15), shown);
+    bench.done(Request::RollBack);
+    assert_eq!(history(&mut bench)[0].cause, r"a\nevil\u{1b}[31m rolled back");
+}
+
+#[test]
 fn what_is_confirmed_stays() {
     let mut bench = Bench::with_web();
     bench.done(apply(&new(), TRIAL));
