@@ -27,21 +27,27 @@ pub struct StatusDocument {
     pub services: Vec<ServiceDocument>,
     /// What became of packets.
     pub packets: PacketsDocument,
-    /// How full the tracking tables are; `null` until they were counted for the first time.
-    pub tracking: Option<TrackingDocument>,
+    /// How full the tracking tables are.
+    pub tracking: TrackingDocument,
     /// What somebody should look at, one line each.
     pub warnings: Vec<String>,
 }
 
-/// How full the tracking tables are, or were when they were last counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How full the tracking tables are, or were when they were last counted. All is 0, sizes too, until they were for the
+/// first time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackingDocument {
     /// By family.
     #[serde(flatten)]
     pub tables: TrackingUse,
-    /// Whole seconds since they were counted.
-    #[serde(default)]
-    pub age_seconds: u64,
+    /// Whole seconds since they were counted; `null` while they were not.
+    #[serde(default = "just_now")]
+    pub age_seconds: Option<u64>,
+}
+
+/// Controllers that know no age counted when they were asked.
+fn just_now() -> Option<u64> {
+    Some(0)
 }
 
 /// The controller itself.

@@ -79,7 +79,8 @@ impl Controller {
     /// The newest that is known.
     pub(super) fn tracking_document(&self) -> Option<TrackingDocument> {
         let (tables, at) = self.occupancy.newest?;
-        Some(TrackingDocument { tables, age_seconds: self.clock.uptime().saturating_sub(at).as_secs() })
+        let age = self.clock.uptime().saturating_sub(at);
+        Some(TrackingDocument { tables, age_seconds: Some(age.as_secs()) })
     }
 
     /// Why no more is known.

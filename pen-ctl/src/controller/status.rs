@@ -20,11 +20,11 @@ impl Controller {
         let mut troubles = Vec::new();
         let counters = or_default(self.plane.counters(), &mut troubles);
         troubles.extend(self.tracking_trouble().map(str::to_owned));
-        let tracking = self.tracking_document();
+        let tracking = self.tracking_document().unwrap_or_default();
         let desired = self.store.desired();
         let mut warnings = self.warnings();
         warnings.extend(troubles);
-        let max = tracking.map_or(0, |tracking| tracking.tables.v4.max);
+        let max = tracking.tables.v4.max;
         if max != 0 && max != u64::from(desired.tracking_clients) {
             warnings.push(format!(
                 "tracking_clients = {} is not in force: the tables in use have {} entries and keep them until the \

@@ -99,7 +99,7 @@ impl Families {
         gauges(to, "pen_tracking_entries", "Clients and flows that are remembered", used)?;
         let max = families.map(|(family, table)| ([("family", family)], table.max));
         gauges(to, "pen_tracking_entries_limit", "Clients and flows that can be remembered", max)?;
-        let age = ConstGauge::new(tracking.age_seconds);
+        let age = ConstGauge::new(tracking.age_seconds.unwrap_or_default());
         let help = "Seconds since what is remembered was counted.";
         age.encode(to.encode_descriptor("pen_tracking_age_seconds", help, None, age.metric_type())?)
     }

@@ -77,7 +77,7 @@ fn snapshot() -> Snapshot {
         interfaces: vec![interface, pending],
         services: vec![web, dns],
         counters: Some(counters),
-        tracking: Some(TrackingDocument { tables, age_seconds: 3 }),
+        tracking: Some(TrackingDocument { tables, age_seconds: Some(3) }),
         failures: 1,
     }
 }

@@ -50,7 +50,7 @@ pub fn status(document: &StatusDocument, view: View) -> String {
     text.push_str(&view.heading("Packets"));
     text.push_str(&packets(&document.packets, view));
     text.push_str(&view.heading("Clients remembered"));
-    text.push_str(&tracking(document.tracking.as_ref(), view));
+    text.push_str(&tracking(&document.tracking, view));
     text
 }
 
@@ -300,8 +300,9 @@ fn packets(packets: &PacketsDocument, view: View) -> String {
     table.render(2, view.style)
 }
 
-fn tracking(tracking: Option<&TrackingDocument>, view: View) -> String {
-    let Some(TrackingDocument { tables, age_seconds }) = tracking else {
+fn tracking(tracking: &TrackingDocument, view: View) -> String {
+    let TrackingDocument { tables, age_seconds } = tracking;
+    let Some(age_seconds) = age_seconds else {
         return "  not counted yet: ask again in a moment\n".to_owned();
     };
     let mut table = Table::plain();

@@ -107,7 +107,7 @@ fn an_empty_controller_says_what_to_do_next() {
     document.services.clear();
     document.warnings.clear();
     document.packets = PacketsDocument::default();
-    document.tracking = None;
+    document.tracking = TrackingDocument::default();
     let text = status(&document, view());
     assert!(text.contains("  none: pen-ctl attach IFACE\n"), "{text}");
     assert!(text.contains("  none: pen-ctl service add NAME VIP:PORT/PROTO\n"), "{text}");
@@ -154,4 +154,16 @@ fn what_is_wrong_is_red_on_a_terminal() {
     assert!(text.contains("\x1b[31mno: connection refused\x1b[0m"), "{text}");
     assert!(text.contains("\x1b[33mno: draining; removed within 4m 10s"), "{text}");
     assert!(text.contains("\x1b[32myes\x1b[0m"), "{text}");
+}
+
+#[test]
+fn the_document_has_its_shape_before_anything_is_counted_and_from_controllers_that_know_no_age() {
+    let fresh = serde_json::to_value(TrackingDocument::default()).unwrap();
+    assert_eq!(fresh["v4"], serde_json::json!({"used": 0, "max": 0}));
+    assert!(fresh["age_seconds"].is_null());
+    let older: TrackingDocument = serde_json::from_value(serde_json::json!({
+        "v4": {"used": 7, "max": 1024}, "v6": {"used": 0, "max": 1024},
+    }))
+    .unwrap();
+    assert_eq!(older.age_seconds, Some(0));
 }
