@@ -109,7 +109,7 @@ impl Config {
     }
 
     /// What the file makes of a desired state: services and backends are replaced; a backend keeps a `state` that
-    /// the file does not mention, its removal after a drain too; interfaces and seed stay when their keys are absent.
+    /// the file does not mention, and its removal after a drain unless the file says another `state`; interfaces and seed stay when their keys are absent.
     pub fn onto(&self, old: &Desired) -> Result<Desired, text::TextError> {
         let mut new = Desired::new(self.seed.unwrap_or(old.seed));
         new.interfaces = self.interfaces.clone().unwrap_or_else(|| old.interfaces.clone());
@@ -151,7 +151,8 @@ fn keep_states(spec: &ServiceSpec, service: &mut Service, old: &Desired) {
         return;
     };
     for (backend, spec) in service.backends.iter_mut().zip(&spec.backends) {
-        if let (None, Some(before)) = (spec.state, before.backend(backend.address)) {
+        let Some(before) = before.backend(backend.address) else { continue };
+        if spec.state.is_none_or(|state| state == before.state) {
             backend.state = before.state;
             backend.remove_at = before.remove_at;
         }

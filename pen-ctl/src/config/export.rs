@@ -8,8 +8,8 @@ use toml::Value;
 use crate::dataplane::AttachMode;
 use crate::state::desired::{AdminState, Backend, Desired, Health, InterfaceSpec, Service, TcpHealth};
 
-/// Writes a desired state as TOML. Keys at their defaults are left out, but for those of the file as a whole; so is a
-/// backend's `state` while it is `up` or a drain that ends with its removal: a file that does not mention it keeps it.
+/// Writes a desired state as TOML. Keys at their defaults are left out, but for those of the file as a whole. When a
+/// drain ends with the backend's removal is no key: applied where it goes on the file keeps it, elsewhere the backend drains.
 pub fn to_toml(desired: &Desired) -> String {
     // By name, so that what is added to the state is not forgotten here.
     let Desired { seed, interfaces, tracking_clients, http, services } = desired;
@@ -80,7 +80,7 @@ fn service(text: &mut String, service: &Service) {
 }
 
 fn backend(backend: &Backend) -> String {
-    let Backend { address, weight, priority, mac, vlan, state, remove_at, health } = backend;
+    let Backend { address, weight, priority, mac, vlan, state, remove_at: _, health } = backend;
     let mut table = vec![format!("address = \"{address}\"")];
     if *weight != 1 {
         table.push(format!("weight = {weight}"));
@@ -90,7 +90,7 @@ fn backend(backend: &Backend) -> String {
     }
     table.extend(mac.map(|mac| format!("mac = \"{mac}\"")));
     table.extend(vlan.map(|vlan| format!("vlan = {vlan}")));
-    if *state != AdminState::Up && remove_at.is_none() {
+    if *state != AdminState::Up {
         table.push(format!("state = {}", value(state)));
     }
     table.extend(health.as_ref().map(|check| format!("health = {}", health_table(check))));

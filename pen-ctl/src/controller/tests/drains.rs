@@ -160,7 +160,7 @@ fn a_count_from_before_it_was_taken_back_and_drained_anew_does_not_end_it() {
 }
 
 #[test]
-fn a_file_keeps_a_drain_it_does_not_mention_and_ends_one_it_does() {
+fn a_file_keeps_a_drain_unless_it_says_another_state() {
     let file = |state: &str| Request::Apply {
         how: How::default(),
         file: "pen.toml".into(),
@@ -175,8 +175,16 @@ fn a_file_keeps_a_drain_it_does_not_mention_and_ends_one_it_does() {
     bench.done(file(""));
     assert_eq!(bench.left(), Some((None, 600)));
     bench.done(file(", state = 'drain'"));
+    assert_eq!(bench.left(), Some((None, 600)));
+    let Reply::Config(exported) = bench.done(Request::Export) else { panic!("no export") };
+    let kept = bench.state();
+    let (text, how) = (exported.toml, How::default());
+    bench.done(Request::Apply { file: "pen.toml".into(), text, how });
+    let services = |state: &str| serde_json::from_str::<serde_json::Value>(state).unwrap()["desired"].clone();
+    assert_eq!(services(&bench.state()), services(&kept));
+    bench.done(file(", state = 'up'"));
     assert_eq!(bench.left(), None);
-    assert_eq!(bench.members(), [11]);
+    assert_eq!(bench.members(), [11, 12]);
 }
 
 #[test]
