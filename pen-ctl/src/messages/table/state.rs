@@ -112,6 +112,17 @@ fn history(stage: &Stage) -> Vec<Row> {
         std::fs::write(&path, text).unwrap();
         rows.push(refused(store.earlier(1), what, shown(&path), others));
     }
+    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    rows.push(refused(
+        store.earlier(1),
+        "it has 1099511627776 bytes, more than any state",
+        shown(&path),
+        others,
+    ));
+    std::fs::remove_file(&path).unwrap();
+    // Nobody ever writes to it.
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    rows.push(refused(store.earlier(1), "it is no regular file", shown(&path), others));
     std::fs::remove_file(&path).unwrap();
     rows.push(refused(store.earlier(1), "is not there", shown(&path), others));
     std::fs::create_dir(&path).unwrap();

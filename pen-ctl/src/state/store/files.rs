@@ -2,9 +2,14 @@
 //! have each of them fail.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+/// Bytes of a file at most: several times what as many backends as fit take, in a state and in the one before a trial.
+const LARGEST: u64 = 256 << 20;
 
 /// What the store asks of a file system.
 pub trait Files: Send {
@@ -30,8 +35,21 @@ pub trait Files: Send {
 pub struct RealFiles;
 
 impl Files for RealFiles {
+    /// Without waiting for a writer, as a FIFO would (open(2), `O_NONBLOCK`), and within bounds.
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        if_there(std::fs::read(path))
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
+        let Some(mut file) = if_there(opened.map_err(io::Error::from))? else { return Ok(None) };
+        let facts = file.metadata()?;
+        if !facts.is_file() && !facts.is_dir() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        if facts.len() > LARGEST {
+            return Err(io::Error::other(format!("it has {} bytes, more than any state", facts.len())));
+        }
+        let mut contents = Vec::new();
+        file.read_to_end(&mut contents)?;
+        Ok(Some(contents))
     }
 
     fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
