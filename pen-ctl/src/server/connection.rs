@@ -74,6 +74,12 @@ impl Ending {
     /// Of what never ends.
     pub const NEVER: Ending = Ending { server: None, moved: None, hangup: Hangup::UNSEEN };
 
+    /// Of what ends with whoever is at its other end.
+    #[cfg(test)]
+    pub(super) fn with(hangup: Hangup) -> Ending {
+        Ending { hangup, ..Ending::NEVER }
+    }
+
     /// Completes when nobody is left to hear an answer; not before, though we are to end.
     pub async fn unheard(self) {
         self.hangup.wait().await;

@@ -89,13 +89,18 @@ pub(super) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     })
 }
 
-/// Everything the follower hears, until the server ends.
+/// Everything the follower hears, until the server ends or, where that can be seen, nobody listens any more.
 fn stream(
     follower: Follower,
     ending: Ending,
     heartbeat: Duration,
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send {
-    let ended = Box::pin(ending.wait());
+    let ended = Box::pin(async move {
+        tokio::select! {
+            () = ending.clone().wait() => {}
+            () = ending.clone().unheard() => {}
+        }
+    });
     unfold((follower, ended), move |(mut follower, mut ended)| async move {
         let event = tokio::select! {
             // What there is to hear comes before the end.
@@ -126,9 +131,12 @@ mod tests {
     use axum::http::HeaderValue;
     use http_body_util::BodyExt;
 
+    use futures_util::StreamExt;
+
     use super::*;
     use crate::api::event::Kind;
     use crate::journal::{Journal, Note};
+    use crate::server::hangup::Watchable;
 
     #[tokio::test]
     async fn a_heartbeat_says_how_far_one_has_heard() {
@@ -142,6 +150,18 @@ mod tests {
         let text = std::str::from_utf8(&frame).unwrap();
         assert!(text.starts_with(':') && text.contains(&format!("id: {}-1\n", journal.start())), "{text:?}");
         assert!(!text.contains("data"), "{text:?}");
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_whoever_listened_and_not_at_the_next_heartbeat() {
+        let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+        let ours = Watchable::new(ours);
+        let follower = Journal::new().follow(Filter::default(), None, 0);
+        let ending = Ending::with(ours.hangup());
+        let mut events = std::pin::pin!(stream(follower, ending, Duration::from_secs(3600)));
+        assert!(futures_util::poll!(events.next()).is_pending());
+        drop(theirs);
+        assert!(events.next().await.is_none());
     }
 
     #[test]
