@@ -12,6 +12,8 @@ mod bpffs;
 #[cfg(target_os = "linux")]
 mod capabilities;
 #[cfg(target_os = "linux")]
+mod controller;
+#[cfg(target_os = "linux")]
 mod listening;
 #[cfg(target_os = "linux")]
 mod patient;
@@ -68,7 +70,8 @@ type Examine = fn(&Patient) -> Vec<Finding>;
 
 /// The checks, in their order: what later ones need comes first.
 #[cfg(target_os = "linux")]
-const CHECKS: [(&str, Examine); 5] = [
+const CHECKS: [(&str, Examine); 6] = [
+    ("controller", controller::examine),
     ("bpffs", bpffs::examine),
     ("capabilities", capabilities::examine),
     ("foreign-programs", programs::examine),

@@ -499,6 +499,34 @@ fn a_file_is_applied_when_it_differs_and_on_sighup_and_else_the_state_stands() {
 }
 
 #[test]
+fn the_doctor_misses_a_controller_whose_packets_flow_and_names_what_is_damaged() {
+    if !needs_met() {
+        return;
+    }
+    let machine = Machine::new();
+    let pen = machine.pen("one");
+    machine_up(&pen);
+    assert!(pen.ok(&["doctor"]).stdout.contains("the controller answers"));
+    pen.kill();
+    let told = |words: &[&str]| {
+        let ended = pen.run(&["doctor"]);
+        assert_eq!(ended.status, Some(1), "{ended:?}");
+        for word in words {
+            assert!(ended.stdout.contains(word), "{word:?} is missing: {ended:?}");
+        }
+    };
+    told(&[
+        "problem  controller",
+        "packets are still forwarded",
+        "nobody checks",
+        "systemctl start pen",
+        "pen-ctl run",
+    ]);
+    std::fs::write(pen.state.join("state.json"), "{").unwrap();
+    told(&["state.json:1:1", "run --adopt"]);
+}
+
+#[test]
 fn an_http_address_that_the_machine_lost_keeps_no_controller_from_starting() {
     if !needs_met() {
         return;

@@ -17,7 +17,8 @@ use xtask::lab::sys::PassProgram;
 
 const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 /// The checks, in their order.
-const CHECKS: [&str; 5] = ["bpffs", "capabilities", "foreign-programs", "who-answers", "backend-vip"];
+const CHECKS: [&str; 6] =
+    ["controller", "bpffs", "capabilities", "foreign-programs", "who-answers", "backend-vip"];
 
 /// What the doctor says; its exit status must fit.
 #[track_caller]
@@ -84,7 +85,7 @@ fn a_healthy_balancer_is_called_healthy_and_nobody_notices_the_questions() {
     .unwrap();
     let document = doctor(cluster.pen(), "");
     assert_eq!(verdicts(&document), CHECKS.map(|check| (check, Verdict::Ok)), "{:#?}", document.findings);
-    assert_eq!(document.findings[4].on, "12 backends", "{:#?}", document.findings);
+    assert_eq!(document.findings[5].on, "12 backends", "{:#?}", document.findings);
     let frames = capture.stop();
 
     // Each connection that a backend accepted was ended at once, by us and at that backend.
@@ -118,7 +119,7 @@ fn another_balancer_is_no_problem() {
     cluster.configure(1, &["b1"]).unwrap();
     let document = doctor(cluster.pen(), "web");
     assert_eq!(document.problems, 0, "{:#?}", document.findings);
-    let warning = &document.findings[3];
+    let warning = &document.findings[4];
     assert_eq!(warning.verdict, Verdict::Warning, "{warning:?}");
     assert!(warning.fix[0].contains("another balancer"), "{warning:?}");
 }
@@ -230,13 +231,14 @@ fn without_a_controller_the_place_is_looked_at_all_the_same() {
     let Some(cluster) = Cluster::unstarted_for_test(XTASK, 1, 1) else { return };
     let pen = cluster.pen();
     let well = doctor(pen, "");
-    let expected = [Verdict::Ok, Verdict::Ok, Verdict::Ok, Verdict::Skipped, Verdict::Skipped];
+    let expected =
+        [Verdict::Skipped, Verdict::Ok, Verdict::Ok, Verdict::Ok, Verdict::Skipped, Verdict::Skipped];
     assert_eq!(
         well.findings.iter().map(|finding| finding.verdict).collect::<Vec<_>>(),
         expected,
         "{well:#?}"
     );
-    assert!(well.findings[4].what.contains("no controller answers"), "{well:#?}");
+    assert!(well.findings[5].what.contains("no controller answers"), "{well:#?}");
 
     let plain = cluster.lab.directory().join("plain");
     std::fs::create_dir(&plain).unwrap();

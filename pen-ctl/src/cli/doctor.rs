@@ -14,10 +14,13 @@ Examples:
   pen-ctl doctor --interface eth1
   pen-ctl doctor --json
 
-Looks, in this order: is there a BPF file system; has the controller its capabilities; has somebody else an XDP program
-on pen's interfaces; does a backend answer ARP or neighbor solicitations for a VIP; does each backend take what comes
-for its VIP. The last two ask the link and the backends, from this host's own addresses, and never disturb clients.
-Run it on the balancer as root. Exit status 1 if a problem was found; a warning is none.")]
+Looks, in this order: does a controller answer, and can its state be read;
+is there a BPF file system; has the controller its capabilities; has
+somebody else an XDP program on pen's interfaces; does a backend answer ARP
+or neighbor solicitations for a VIP; does each backend take what comes for
+its VIP. The last two ask the link and the backends, from this host's own
+addresses, and never disturb clients. Run it on the balancer as root. Exit
+status 1 if a problem was found; a warning is none.")]
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "doctor is for Linux: elsewhere it says so"))]
 pub struct DoctorArgs {
     /// Ask only about this service's VIP and backends
@@ -54,7 +57,12 @@ pub fn doctor(global: &Global, args: &DoctorArgs) -> Result<(), CliError> {
         let hint = "`pen-ctl service list` shows those there are";
         return Err(ApiError::new(ErrorCode::NotFound, format!("there is no service {name}"), hint).into());
     }
-    let admit = Patient::admit(global.bpffs(), controller, args.service.clone(), args.interfaces.clone());
+    let admit = Patient::admit(
+        (global.bpffs(), global.state_dir()),
+        controller,
+        args.service.clone(),
+        args.interfaces.clone(),
+    );
     let patient = super::wait_for(async {
         admit.await.map_err(|error| CliError::failed(format!("look at the interfaces: {error}")))
     })?;

@@ -18,6 +18,8 @@ use crate::{link, state::desired::AdminState};
 pub struct Patient {
     /// Directory of the pins.
     pub(super) bpffs: PathBuf,
+    /// Directory of the desired state.
+    pub(super) state_dir: PathBuf,
     /// What the controller says; else why it says nothing.
     pub(super) controller: Result<StatusDocument, String>,
     /// Only this service is asked about.
@@ -50,12 +52,12 @@ pub(super) enum Reach {
 }
 
 impl Patient {
-    /// Looks at the machine; the network namespace is the caller's.
+    /// Looks at the machine; the network namespace is the caller's. First the directories of pins and state.
     ///
     /// # Errors
     /// The kernel does not say which interfaces, addresses or routes there are.
     pub async fn admit(
-        bpffs: PathBuf,
+        (bpffs, state_dir): (PathBuf, PathBuf),
         controller: Result<StatusDocument, String>,
         service: Option<String>,
         interfaces: Vec<String>,
@@ -63,8 +65,16 @@ impl Patient {
         let asker = Asker::open()?;
         let links = link::dump(&asker).await?;
         let owned = addresses::dump(&asker).await?;
-        let mut patient =
-            Patient { bpffs, controller, service, interfaces, links, owned, ways: BTreeMap::new() };
+        let mut patient = Patient {
+            bpffs,
+            state_dir,
+            controller,
+            service,
+            interfaces,
+            links,
+            owned,
+            ways: BTreeMap::new(),
+        };
         let backends: BTreeSet<IpAddr> = patient.backends().map(|(_, backend)| backend.address).collect();
         for address in backends {
             let way = route(&asker, address).await?;
