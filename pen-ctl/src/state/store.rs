@@ -151,7 +151,7 @@ impl Store {
         if self.unsettled.is_some() {
             self.unsettled = match self.put(&self.kept) {
                 Ok(()) => None,
-                Err(NotPut { source, .. }) => Some(self.not_written(source).to_string()),
+                Err(NotPut { source, .. }) => Some(self.lags_behind(&source)),
             };
         }
         self.unsettled()
@@ -240,6 +240,7 @@ impl Store {
     /// Makes `kept` what holds, here and on disk; or nothing, when that fails: if the new file may be there, the old one
     /// is put back, and where not even that works, later ([`Store::settle`]).
     fn write(&mut self, kept: Kept) -> Result<(), StoreError> {
+        self.keep_lock()?;
         match self.put(&kept) {
             Ok(()) => {
                 self.keep(kept);
@@ -247,14 +248,22 @@ impl Store {
                 Ok(())
             }
             Err(NotPut { source, unsure }) => {
-                let error = self.not_written(source);
                 if unsure {
-                    self.unsettled = Some(error.to_string());
+                    self.unsettled = Some(self.lags_behind(&source));
                     self.settle();
                 }
-                Err(error)
+                Err(self.not_written(source))
             }
         }
+    }
+
+    /// Takes the lock anew where somebody removed its file: it keeps nobody away any more. Another controller that was
+    /// faster has the directory now.
+    fn keep_lock(&mut self) -> Result<(), StoreError> {
+        if directory::is_gone(&self.directory, &self.lock) {
+            self.lock = directory::lock(&self.directory)?;
+        }
+        Ok(())
     }
 
     fn put(&self, kept: &Kept) -> Result<(), NotPut> {
@@ -262,6 +271,16 @@ impl Store {
         let outcome = put(self.files.as_ref(), &self.directory, STATE_FILE, &kept.to_text());
         self.timings.state_written(begun.elapsed());
         outcome
+    }
+
+    /// What holds without being on disk.
+    fn lags_behind(&self, source: &std::io::Error) -> String {
+        let path = self.directory.join(STATE_FILE);
+        format!(
+            "state file {} lags behind what holds, it cannot be written: {source}; it is tried again: free space or mend \
+             the disk",
+            path.display()
+        )
     }
 
     fn not_written(&self, source: std::io::Error) -> StoreError {

@@ -57,6 +57,16 @@ fn directories() -> Vec<Row> {
             "state directory /var/lib/pen",
             "run as root",
         ),
+        // It takes a file system that turned read-only.
+        row(
+            other(
+                "not writable: Read-only file system",
+                "free space or mend the disk (`dmesg` says what is wrong with it), or use another --state-dir",
+            ),
+            "not writable: Read-only file system",
+            "state directory /var/lib/pen",
+            "mend the disk (`dmesg` says what is wrong with it)",
+        ),
     ];
     drop(held);
     rows
@@ -157,6 +167,14 @@ fn disks() -> Vec<Row> {
             StoreError::Record(full()),
             "the history cannot be written",
             "the history",
+            "free space or mend the disk",
+        ),
+        row(
+            StoreError::Record(io::Error::other(
+                "/var/lib/pen/history/1.json is too old and cannot be removed: Is a directory",
+            )),
+            "is too old and cannot be removed: Is a directory",
+            "/var/lib/pen/history/1.json",
             "free space or mend the disk",
         ),
         row(

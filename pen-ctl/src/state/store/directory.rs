@@ -79,6 +79,16 @@ pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
+/// Whether the lock's file was removed, or is another one by now.
+pub(super) fn is_gone(directory: &Path, lock: &File) -> bool {
+    let id = |facts: std::fs::Metadata| (facts.dev(), facts.ino());
+    match (std::fs::metadata(directory.join(LOCK_FILE)), lock.metadata()) {
+        (Ok(there), Ok(held)) => id(there) != id(held),
+        (Err(error), _) => error.kind() == io::ErrorKind::NotFound,
+        (_, Err(_)) => false,
+    }
+}
+
 /// Whether the file system is the matter, not who asks.
 fn cannot_take_more(error: &io::Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};

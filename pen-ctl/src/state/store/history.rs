@@ -237,13 +237,30 @@ impl History {
         files.sync_directory(&self.directory)
     }
 
+    /// Removes the oldest. One that cannot be removed stays and is said, and the next oldest goes: the history keeps its
+    /// size.
     fn prune(&mut self, files: &dyn Files) -> io::Result<()> {
-        while self.entries.len() > STATES_BEFORE + 1 {
-            let Some(oldest) = self.entries.keys().next().copied() else { break };
-            files.remove(&self.directory.join(file_name(oldest)))?;
-            self.entries.remove(&oldest);
+        let too_many = self.entries.len().saturating_sub(STATES_BEFORE + 1);
+        let oldest: Vec<u64> =
+            self.entries.keys().take(self.entries.len().saturating_sub(1)).copied().collect();
+        let (mut removed, mut trouble) = (0, Ok(()));
+        for number in oldest {
+            if removed == too_many {
+                break;
+            }
+            let path = self.directory.join(file_name(number));
+            match files.remove(&path) {
+                Ok(()) => {
+                    self.entries.remove(&number);
+                    removed += 1;
+                }
+                Err(error) => {
+                    let why = format!("{} is too old and cannot be removed: {error}", path.display());
+                    trouble = Err(io::Error::new(error.kind(), why));
+                }
+            }
         }
-        Ok(())
+        trouble
     }
 }
 
@@ -259,5 +276,6 @@ fn file_name(number: u64) -> String {
 /// The number in a name, if it is one of ours.
 fn number_in(name: &str) -> Option<u64> {
     let number = name.strip_suffix(".json")?.parse().ok()?;
-    (file_name(number) == name).then_some(number)
+    // One that leaves no number for the next was never given.
+    (file_name(number) == name && number < u64::MAX).then_some(number)
 }

@@ -70,6 +70,24 @@ fn a_second_controller_is_told_the_pid_of_the_first() {
 }
 
 #[test]
+fn a_lock_whose_file_was_removed_is_taken_again_with_the_next_change() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("pen");
+    let mut store = Store::open(&directory).unwrap();
+    let in_use = |found: Result<Store, StoreError>| matches!(found, Err(StoreError::InUse { .. }));
+    std::fs::remove_file(directory.join("lock")).unwrap();
+    store.replace(wanted(&store, "eth0")).unwrap();
+    assert!(in_use(Store::open(&directory)));
+    // Another one was faster: the directory is no longer ours.
+    std::fs::remove_file(directory.join("lock")).unwrap();
+    let other = Store::open(&directory).unwrap();
+    let error = store.replace(wanted(&store, "eth1")).unwrap_err();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+    drop(other);
+    store.replace(wanted(&store, "eth1")).unwrap();
+}
+
+#[test]
 fn a_damaged_or_newer_file_is_refused_with_its_place_and_kept() {
     let home = tempfile::tempdir().unwrap();
     let directory = home.path().join("pen");

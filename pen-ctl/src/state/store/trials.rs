@@ -52,7 +52,7 @@ impl Store {
         let trial = self.kept.trial.clone()?;
         let back = self.kept.rolled_back()?;
         if let Err(NotPut { source, .. }) = self.put(&back) {
-            self.unsettled = Some(self.not_written(source).to_string());
+            self.unsettled = Some(self.lags_behind(&source));
         } else {
             self.unsettled = None;
         }

@@ -182,3 +182,27 @@ fn what_is_on_trial_never_takes_the_place_of_what_was_for_good() {
         store.history().into_iter().map(|(number, entry)| (number, entry.unwrap().on_trial)).collect();
     assert_eq!(states, [(3, true), (2, false), (1, false)]);
 }
+
+#[test]
+fn one_that_cannot_be_removed_is_named_and_the_others_go() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = open(&home);
+    change(&mut store, "eth0", HOUR);
+    drop(store);
+    let history = home.path().join("pen/history");
+    // No number follows this one, so it was never given.
+    std::fs::write(history.join(format!("{}.json", u64::MAX)), "").unwrap();
+    std::fs::remove_file(history.join("1.json")).unwrap();
+    std::fs::create_dir(history.join("1.json")).unwrap();
+    let mut store = open(&home);
+    for n in 2..=14 {
+        store.replace(wanted(&store, &format!("eth{n}"))).unwrap();
+        let told = store.record(&Note { time: n * HOUR, user: Some(0), cause: Cause::Changed });
+        assert_eq!(told.is_err(), n > 11, "{n}: {told:?}");
+        if let Err(error) = told {
+            assert!(error.to_string().contains("history/1.json"), "{error}");
+        }
+    }
+    let numbers: Vec<u64> = store.history().iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (5..=14).rev().chain([1]).collect::<Vec<_>>());
+}
