@@ -42,6 +42,9 @@ pub struct FormDocument {
     pub commands: Vec<String>,
     /// What to know about it.
     pub notes: Vec<String>,
+    /// Commands that take it back.
+    #[serde(default)]
+    pub undo: Vec<String>,
 }
 
 /// Where the settings of IPv4 go to survive a reboot.
@@ -52,11 +55,16 @@ const SYSCTLS: [(&str, &str); 2] =
 
 /// Says in `format` what a backend needs to own the VIPs of `setup`.
 pub fn form(setup: &Setup, format: Format) -> FormDocument {
-    let mut form = FormDocument { format, files: Vec::new(), commands: Vec::new(), notes: Vec::new() };
+    let mut form =
+        FormDocument { format, files: Vec::new(), commands: Vec::new(), notes: Vec::new(), undo: Vec::new() };
     if setup.has_v4() && !matches!(format, Format::Ip | Format::Freebsd) {
         let lines = SYSCTLS.map(|(name, value)| format!("{name} = {value}\n"));
         form.files.push(FileDocument { path: SYSCTL_FILE.to_owned(), text: lines.concat() });
         form.commands.push(format!("sysctl -p {SYSCTL_FILE}"));
+    }
+    if let Some(file) = form.files.first() {
+        form.undo.push(format!("rm {}", file.path));
+        form.undo.extend(SYSCTLS.map(|(name, _)| format!("sysctl -w {name}=0")));
     }
     match format {
         Format::Ip => ip(setup, &mut form),
@@ -64,6 +72,13 @@ pub fn form(setup: &Setup, format: Format) -> FormDocument {
         Format::Netplan => netplan(setup, &mut form),
         Format::Ifupdown => ifupdown(setup, &mut form),
         Format::Freebsd => freebsd(setup, &mut form),
+    }
+    if matches!(format, Format::Networkd | Format::Netplan | Format::Ifupdown) {
+        form.notes.push(
+            "name all VIPs of this backend each time: the file takes the place of the one that is there, and a VIP that it \
+             does not name is taken away"
+                .to_owned(),
+        );
     }
     if setup.interface != LOOPBACK && format != Format::Freebsd {
         form.notes.push(format!(
@@ -79,6 +94,10 @@ fn ip(setup: &Setup, form: &mut FormDocument) {
         form.commands.extend(SYSCTLS.map(|(name, value)| format!("sysctl -w {name}={value}")));
     }
     form.commands.extend(setup.vips.iter().map(|vip| ip_command(*vip, &setup.interface)));
+    form.undo.extend(setup.vips.iter().map(|vip| ip_undo(*vip, &setup.interface)));
+    if setup.has_v4() {
+        form.undo.extend(SYSCTLS.map(|(name, _)| format!("sysctl -w {name}=0")));
+    }
     let vips: Vec<String> = setup.vips.iter().map(ToString::to_string).collect();
     form.notes.push(format!(
         "this lasts until the next reboot; what survives it: pen-ctl backend-setup {} --format networkd (or netplan, \
@@ -90,7 +109,11 @@ fn ip(setup: &Setup, form: &mut FormDocument) {
 /// A deprecated address (RFC 4862, 5.5.4) is never chosen as source of the host's own connections.
 fn ip_command(vip: IpAddr, interface: &str) -> String {
     let more = if vip.is_ipv6() { " nodad preferred_lft 0" } else { "" };
-    format!("ip address add {vip}/{} dev {interface}{more}", host_length(vip))
+    format!("ip address replace {vip}/{} dev {interface}{more}", host_length(vip))
+}
+
+fn ip_undo(vip: IpAddr, interface: &str) -> String {
+    format!("ip address del {vip}/{} dev {interface}", host_length(vip))
 }
 
 /// Keys: systemd.network(5).
@@ -103,6 +126,8 @@ fn networkd(setup: &Setup, form: &mut FormDocument) {
         }
     }
     let path = format!("/etc/systemd/network/10-pen-{}.network", setup.interface);
+    form.undo.extend([format!("rm {path}"), "networkctl reload".to_owned()]);
+    form.undo.extend(setup.vips.iter().map(|vip| ip_undo(*vip, &setup.interface)));
     form.files.push(FileDocument { path, text });
     form.commands.push("networkctl reload".to_owned());
 }
@@ -123,6 +148,8 @@ fn netplan(setup: &Setup, form: &mut FormDocument) {
     form.files.push(FileDocument { path: "/etc/netplan/60-pen-backend.yaml".to_owned(), text });
     form.commands.push("chmod 600 /etc/netplan/60-pen-backend.yaml".to_owned());
     form.commands.push("netplan apply".to_owned());
+    form.undo.extend(["rm /etc/netplan/60-pen-backend.yaml".to_owned(), "netplan apply".to_owned()]);
+    form.undo.extend(setup.vips.iter().map(|vip| ip_undo(*vip, &setup.interface)));
 }
 
 /// Options: interfaces(5). Stanzas for one interface add up.
@@ -137,6 +164,8 @@ fn ifupdown(setup: &Setup, form: &mut FormDocument) {
     let text = stanzas.collect::<Vec<_>>().join("\n");
     form.files.push(FileDocument { path: "/etc/network/interfaces.d/pen-backend".to_owned(), text });
     form.commands.extend(setup.vips.iter().map(|vip| ip_command(*vip, &setup.interface)));
+    form.undo.push("rm /etc/network/interfaces.d/pen-backend".to_owned());
+    form.undo.extend(setup.vips.iter().map(|vip| ip_undo(*vip, &setup.interface)));
     form.notes.push(
         "the file is read at boot, if /etc/network/interfaces has the line `source /etc/network/interfaces.d/*`; the \
          `ip` commands do the same now"
@@ -158,6 +187,11 @@ fn freebsd(setup: &Setup, form: &mut FormDocument) {
         .map(|(n, vip)| format!("ifconfig_{interface}_alias{n}=\"{}\"\n", words(vip)));
     form.files.push(FileDocument { path: "/etc/rc.conf".to_owned(), text: lines.collect() });
     form.commands.extend(setup.vips.iter().map(|vip| format!("ifconfig {interface} {} alias", words(vip))));
+    let remove = |vip: &IpAddr| {
+        let family = if vip.is_ipv4() { "inet" } else { "inet6" };
+        format!("ifconfig {interface} {family} {vip} -alias")
+    };
+    form.undo.extend(setup.vips.iter().map(remove));
     form.notes.push(
         "FreeBSD answers ARP and neighbor solicitations only for addresses of the interface that was asked: nothing \
          else to do, as long as net.link.ether.inet.proxyall is 0 (the default)"
@@ -182,6 +216,10 @@ pub fn text(form: &FormDocument) -> String {
     }
     for note in &form.notes {
         text.push_str(&format!("# {note}\n"));
+    }
+    text.push_str("# To take it back:\n");
+    for command in &form.undo {
+        text.push_str(&format!("#   {command}\n"));
     }
     text
 }

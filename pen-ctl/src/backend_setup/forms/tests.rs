@@ -17,10 +17,15 @@ fn commands() {
 # On the backend, as root:
 sysctl -w net.ipv4.conf.all.arp_ignore=1
 sysctl -w net.ipv4.conf.all.arp_announce=2
-ip address add 10.0.0.100/32 dev lo
-ip address add 2001:db8::100/128 dev lo nodad preferred_lft 0
+ip address replace 10.0.0.100/32 dev lo
+ip address replace 2001:db8::100/128 dev lo nodad preferred_lft 0
 # this lasts until the next reboot; what survives it: pen-ctl backend-setup 10.0.0.100 2001:db8::100 --format networkd \
 (or netplan, ifupdown)
+# To take it back:
+#   ip address del 10.0.0.100/32 dev lo
+#   ip address del 2001:db8::100/128 dev lo
+#   sysctl -w net.ipv4.conf.all.arp_ignore=0
+#   sysctl -w net.ipv4.conf.all.arp_announce=0
 "
     );
 }
@@ -49,6 +54,16 @@ DuplicateAddressDetection=none
 END
 sysctl -p /etc/sysctl.d/60-pen-backend.conf
 networkctl reload
+# name all VIPs of this backend each time: the file takes the place of the one that is there, and a VIP that it does not \
+name is taken away
+# To take it back:
+#   rm /etc/sysctl.d/60-pen-backend.conf
+#   sysctl -w net.ipv4.conf.all.arp_ignore=0
+#   sysctl -w net.ipv4.conf.all.arp_announce=0
+#   rm /etc/systemd/network/10-pen-lo.network
+#   networkctl reload
+#   ip address del 10.0.0.100/32 dev lo
+#   ip address del 2001:db8::100/128 dev lo
 "
     );
 }
@@ -79,6 +94,16 @@ END
 sysctl -p /etc/sysctl.d/60-pen-backend.conf
 chmod 600 /etc/netplan/60-pen-backend.yaml
 netplan apply
+# name all VIPs of this backend each time: the file takes the place of the one that is there, and a VIP that it does not \
+name is taken away
+# To take it back:
+#   rm /etc/sysctl.d/60-pen-backend.conf
+#   sysctl -w net.ipv4.conf.all.arp_ignore=0
+#   sysctl -w net.ipv4.conf.all.arp_announce=0
+#   rm /etc/netplan/60-pen-backend.yaml
+#   netplan apply
+#   ip address del 10.0.0.100/32 dev lo
+#   ip address del 2001:db8::100/128 dev lo
 "
     );
 }
@@ -98,7 +123,13 @@ iface lo inet6 static
 END
 ";
     assert!(text.contains(file), "{text}");
-    assert!(text.contains("source /etc/network/interfaces.d/*"), "{text}");
+    for words in [
+        "source /etc/network/interfaces.d/*",
+        "# name all VIPs of this backend each time",
+        "#   rm /etc/network/interfaces.d/pen-backend\n",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
 }
 
 #[test]
@@ -109,6 +140,7 @@ fn freebsd_needs_no_more_than_aliases() {
         "ifconfig_lo0_alias1=\"inet6 2001:db8::100 prefixlen 128\"",
         "ifconfig lo0 inet 10.0.0.100/32 alias",
         "ifconfig lo0 inet6 2001:db8::100 prefixlen 128 alias",
+        "#   ifconfig lo0 inet6 2001:db8::100 -alias",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }
