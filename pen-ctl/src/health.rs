@@ -107,7 +107,12 @@ impl Checker {
                         HealthStatus::Up => self.tell(HealthStatus::Up, "connected", detail).await,
                         // Down until `rise` successes in a row: else the reason would contradict itself.
                         status => {
-                            self.tell(status, "rising", format!("{detail}, not often enough yet")).await
+                            self.tell(
+                                status,
+                                "rising",
+                                format!("{detail}; not serving until that was so often enough (rise)"),
+                            )
+                            .await
                         }
                     }
                 }

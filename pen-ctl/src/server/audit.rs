@@ -43,7 +43,7 @@ fn what(request: &Request) -> String {
             format!("backend {address} of service {} removed", service.escape_debug())
         }
         Request::BackendDrain { service, address, within } => format!(
-            "backend {address} of service {} drained, to be removed within {}",
+            "backend {address} of service {} begins to drain, to be removed within {}",
             service.escape_debug(),
             humantime::format_duration(*within)
         ),
