@@ -112,7 +112,8 @@ fn status() -> StatusDocument {
             "version": "1.2.3", "pid": 7, "dataplane": "xdp", "uptime_seconds": 61, "file_differs": false,
             "seed": "00000000c0ffee00"
         },
-        "interfaces": [], "services": [], "warnings": [], "tracking": null,
+        "interfaces": [], "services": [], "warnings": [],
+        "tracking": {"v4": {"used": 0, "max": 0}, "v6": {"used": 0, "max": 0}, "age_seconds": null},
         "packets": {"received": 0, "forwarded": 0, "answered": {}, "passed": {}, "dropped": {}},
     });
     serde_json::from_value(document).unwrap()
