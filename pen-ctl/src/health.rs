@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
@@ -145,15 +145,9 @@ fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * random)
 }
 
-/// How many connections may be open at once. The soft limit of file descriptors is a leftover from `select`, so it
-/// is raised to the hard one first, as far as we can use it.
+/// How many connections may be open at once, with what `run` got of file descriptors.
 fn connections_at_once() -> usize {
-    let wanted = FILES_FOR_OTHERS + 2 * CHECKS_AT_ONCE;
-    let limit = getrlimit(Resource::Nofile);
-    let soft = limit.current.unwrap_or(wanted);
-    let best = wanted.min(limit.maximum.unwrap_or(wanted)).max(soft);
-    let raised = Rlimit { current: Some(best), maximum: limit.maximum };
-    let files = if best > soft && setrlimit(Resource::Nofile, raised).is_ok() { best } else { soft };
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let at_once = (files.saturating_sub(FILES_FOR_OTHERS) / 2).clamp(16, CHECKS_AT_ONCE);
     usize::try_from(at_once).unwrap_or(16)
 }

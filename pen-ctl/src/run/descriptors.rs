@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit of open files to the hard one (getrlimit(2), `RLIMIT_NOFILE`). Where that is refused the
-/// controller makes do with what it has.
+/// Raises the soft limit of open files, a leftover from `select`, to the hard one (getrlimit(2), `RLIMIT_NOFILE`). Where
+/// that is refused the controller makes do with what it has.
 pub(super) fn allow_all() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let shown = |limit: Option<u64>| limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
