@@ -10,6 +10,7 @@ mod drain;
 mod file;
 mod history;
 mod http;
+mod losses;
 mod metrics;
 mod occupancy;
 mod own_file;
@@ -45,6 +46,7 @@ use crate::target::{Seen, Sighting, Standings};
 use crate::tracked::View;
 use announce::Announced;
 use drain::Drains;
+use losses::Losses;
 use occupancy::Occupancy;
 use own_file::OwnFile;
 use reconcile::Subject;
@@ -106,6 +108,7 @@ pub struct Controller {
     drains: Drains,
     occupancy: Occupancy,
     own_file: OwnFile,
+    losses: Losses,
     /// How often health changed, by backend that is there now.
     transitions: BTreeMap<(ServiceKey, IpAddr), u64>,
     /// Who asked for what is being done.
@@ -146,6 +149,7 @@ impl Controller {
             drains: Drains::default(),
             occupancy: Occupancy::default(),
             own_file: OwnFile::default(),
+            losses: Losses::default(),
             transitions: BTreeMap::new(),
             user: None,
             trial_due: None,
@@ -256,6 +260,7 @@ impl Controller {
             self.start();
         }
         self.reconcile();
+        self.look_for_losses();
         self.plane.drain_log();
     }
 

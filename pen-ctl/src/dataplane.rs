@@ -381,6 +381,12 @@ pub trait DataPlane: Send {
     /// What became of packets.
     fn counters(&mut self) -> Result<Counters, DataPlaneError>;
 
+    /// Frames that interfaces lost after the verdict, by interface, since their drivers began to count: best effort,
+    /// those that cannot be asked are left out.
+    fn tx_errors(&mut self) -> BTreeMap<String, u64> {
+        BTreeMap::new()
+    }
+
     /// Hands out what reads who is remembered, with descriptors of its own: for use off the controller's task.
     fn clients(&mut self) -> Result<Box<dyn clients::Clients>, DataPlaneError>;
 

@@ -16,6 +16,10 @@ mod controller;
 #[cfg(target_os = "linux")]
 mod listening;
 #[cfg(target_os = "linux")]
+mod losses;
+#[cfg(target_os = "linux")]
+mod own_address;
+#[cfg(target_os = "linux")]
 mod patient;
 #[cfg(target_os = "linux")]
 mod probe;
@@ -70,13 +74,15 @@ type Examine = fn(&Patient) -> Vec<Finding>;
 
 /// The checks, in their order: what later ones need comes first.
 #[cfg(target_os = "linux")]
-const CHECKS: [(&str, Examine); 6] = [
+const CHECKS: [(&str, Examine); 8] = [
     ("controller", controller::examine),
     ("bpffs", bpffs::examine),
     ("capabilities", capabilities::examine),
     ("foreign-programs", programs::examine),
+    ("own-address", own_address::examine),
     ("who-answers", answerers::examine),
     ("backend-vip", vip::examine),
+    ("losses", losses::examine),
 ];
 
 /// Runs all checks.

@@ -25,6 +25,7 @@ pub mod metrics;
 #[cfg(target_os = "linux")]
 mod neighbor;
 pub mod offline;
+mod own_address;
 pub mod plan;
 pub mod run;
 pub mod server;

@@ -1,5 +1,6 @@
-//! The machine's interfaces as the kernel tells of them over rtnetlink, looked at again whenever it says so.
+//! The machine's interfaces and their addresses as the kernel tells of them over rtnetlink, looked at again whenever it says so.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::background::Background;
 use crate::dataplane::Mac;
+use crate::machine::addresses::{self, Owned};
 use crate::machine::netlink::{Asker, Listener, Notice};
 use crate::surroundings::{Event, Link, Links};
 
@@ -33,7 +35,8 @@ pub(crate) struct LinkWatch {
 impl LinkWatch {
     /// Starts to watch: the first [`Event::Links`] follows at once.
     pub(crate) fn start(events: mpsc::Sender<Event>) -> io::Result<Self> {
-        let listener = Listener::open(&[MulticastGroup::Link])?;
+        let listener =
+            Listener::open(&[MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr])?;
         let asker = Asker::open()?;
         let (sender, links) = watch::channel(Links::new());
         Ok(Self { links, _task: Background::spawn(run(listener, asker, sender, events)) })
@@ -90,11 +93,17 @@ async fn wait_for_change(listener: &mut Listener, again: &mut tokio::time::Inter
 fn is_about_links(notice: &Notice) -> bool {
     matches!(
         notice,
-        Notice::Missed | Notice::Message(RouteNetlinkMessage::NewLink(_) | RouteNetlinkMessage::DelLink(_))
+        Notice::Missed
+            | Notice::Message(
+                RouteNetlinkMessage::NewLink(_)
+                    | RouteNetlinkMessage::DelLink(_)
+                    | RouteNetlinkMessage::NewAddress(_)
+                    | RouteNetlinkMessage::DelAddress(_)
+            )
     )
 }
 
-/// All interfaces as they are now.
+/// All interfaces as they are now, with their addresses.
 pub(crate) async fn dump(asker: &Asker) -> io::Result<Links> {
     let request = asker
         .handle()
@@ -103,18 +112,26 @@ pub(crate) async fn dump(asker: &Asker) -> io::Result<Links> {
         .set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats])
         .execute();
     let messages: Vec<LinkMessage> = asker.answer(request.into_stream().boxed().try_collect()).await?;
-    Ok(messages.iter().map(link).map(|link| (link.index, link)).collect())
+    let mut links: Links = messages.iter().map(link).map(|link| (link.index, link)).collect();
+    for Owned { address, ifindex, .. } in addresses::dump(asker).await? {
+        if let Some(link) = links.get_mut(&ifindex) {
+            link.addresses.insert(address);
+        }
+    }
+    Ok(links)
 }
 
 fn link(message: &LinkMessage) -> Link {
     let header = &message.header;
-    let ethernet =
-        header.link_layer_type == LinkLayerType::Ether && !header.flags.contains(LinkFlags::Loopback);
+    let loopback = header.flags.contains(LinkFlags::Loopback);
+    let ethernet = header.link_layer_type == LinkLayerType::Ether && !loopback;
     let mut link = Link {
         index: header.index,
         name: String::new(),
         mac: None,
         ethernet,
+        loopback,
+        addresses: BTreeSet::new(),
         up: header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         master: None,
         vlan: None,

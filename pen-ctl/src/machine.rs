@@ -25,6 +25,9 @@ pub enum MachineError {
         "open an rtnetlink socket: {0}; allow pen AF_NETLINK, through which it watches interfaces and neighbors"
     )]
     Netlink(#[source] io::Error),
+    /// The kernel does not tell of the interfaces.
+    #[error("look at the interfaces: {0}; allow pen AF_NETLINK, then try again")]
+    Interfaces(#[source] io::Error),
 }
 
 /// This machine, or the network namespace of it that the controller was started in.

@@ -83,8 +83,12 @@ pub struct BackendSample {
     pub state: AdminState,
     /// What was seen of it.
     pub health: HealthStatus,
+    /// The lowest number that has anybody serving serves.
+    pub priority: u16,
     /// It gets newcomers.
     pub serving: bool,
+    /// It would, were not others of a lower priority there.
+    pub standby: bool,
     /// How often its health changed while this controller ran.
     pub transitions: u64,
 }

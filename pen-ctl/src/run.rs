@@ -18,6 +18,7 @@ use crate::controller::{
 };
 use crate::journal::{Journal, Note};
 use crate::log::{self, LogFormat};
+use crate::own_address;
 use crate::server::socket::{BoundSocket, SocketError};
 use crate::server::tcp::{self, Door};
 use crate::state::desired::Desired;
@@ -133,6 +134,9 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
     let (journal, clock) = (Journal::new(), SystemClock::start());
     expire_at_start(&mut store, clock.unix_seconds(), &journal);
     let wanted = wanted(&store, file.as_ref())?;
+    if wanted != *store.desired() {
+        own_address::refuse(store.desired(), &wanted, &platform::links(&runtime)?).map_err(CliError::from)?;
+    }
     let door = Door::default();
     let asked_now = args.http.is_some() || file.as_ref().is_some_and(|file| file.applies(&store));
     open_door(&door, wanted_address(args.http, &wanted), asked_now)?;

@@ -22,6 +22,10 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// It carries Ethernet frames (ARPHRD_ETHER, not loopback).
     pub ethernet: bool,
+    /// It leads to this machine itself (IFF_LOOPBACK): `lo`.
+    pub loopback: bool,
+    /// Addresses that this machine has on it.
+    pub addresses: BTreeSet<IpAddr>,
     /// Administratively up and with a carrier.
     pub up: bool,
     /// Index of the bond or bridge it belongs to.

@@ -45,6 +45,8 @@ pub struct Standing {
     pub usable: bool,
     /// It gets newcomers.
     pub serving: bool,
+    /// It would, were not others of a lower priority there.
+    pub standby: bool,
     /// Why not, in words; `None` when it does.
     pub reason: Option<String>,
 }
@@ -149,7 +151,7 @@ fn stand(service: &Service, seen: &Seen, attached: &BTreeSet<u32>) -> BTreeMap<I
     };
     for backend in service.backends.iter().filter(|backend| backend.priority > serving) {
         if let Some(standing) = standings.get_mut(&backend.address).filter(|standing| standing.serving) {
-            standing.serving = false;
+            (standing.serving, standing.standby) = (false, true);
             standing.reason = Some(format!("standby: priority {serving} is serving"));
         }
     }
@@ -169,7 +171,7 @@ fn stand_alone(service: &Service, backend: &Backend, seen: &Seen, attached: &BTr
         (_, AdminState::Drain) => Some("draining".to_owned()),
         _ => None,
     };
-    Standing { path: path.ok(), usable, serving: reason.is_none(), reason }
+    Standing { path: path.ok(), usable, serving: reason.is_none(), standby: false, reason }
 }
 
 fn unhealthy(sighting: &Sighting) -> String {

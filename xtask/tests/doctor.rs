@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use pen_ctl::doctor::{DoctorDocument, Finding, Verdict};
 use xtask::lab::address::Family;
+use xtask::lab::await_that;
 use xtask::lab::capture;
 use xtask::lab::cluster::{Cluster, vips};
 use xtask::lab::controller::Controller;
@@ -17,8 +19,16 @@ use xtask::lab::sys::PassProgram;
 
 const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 /// The checks, in their order.
-const CHECKS: [&str; 6] =
-    ["controller", "bpffs", "capabilities", "foreign-programs", "who-answers", "backend-vip"];
+const CHECKS: [&str; 8] = [
+    "controller",
+    "bpffs",
+    "capabilities",
+    "foreign-programs",
+    "own-address",
+    "who-answers",
+    "backend-vip",
+    "losses",
+];
 
 /// What the doctor says; its exit status must fit.
 #[track_caller]
@@ -85,7 +95,7 @@ fn a_healthy_balancer_is_called_healthy_and_nobody_notices_the_questions() {
     .unwrap();
     let document = doctor(cluster.pen(), "");
     assert_eq!(verdicts(&document), CHECKS.map(|check| (check, Verdict::Ok)), "{:#?}", document.findings);
-    assert_eq!(document.findings[5].on, "12 backends", "{:#?}", document.findings);
+    assert_eq!(document.findings[6].on, "12 backends", "{:#?}", document.findings);
     let frames = capture.stop();
 
     // Each connection that a backend accepted was ended at once, by us and at that backend.
@@ -119,7 +129,7 @@ fn another_balancer_is_no_problem() {
     cluster.configure(1, &["b1"]).unwrap();
     let document = doctor(cluster.pen(), "web");
     assert_eq!(document.problems, 0, "{:#?}", document.findings);
-    let warning = &document.findings[4];
+    let warning = &document.findings[5];
     assert_eq!(warning.verdict, Verdict::Warning, "{warning:?}");
     assert!(warning.fix[0].contains("another balancer"), "{warning:?}");
 }
@@ -238,7 +248,7 @@ fn without_a_controller_the_place_is_looked_at_all_the_same() {
         expected,
         "{well:#?}"
     );
-    assert!(well.findings[5].what.contains("no controller answers"), "{well:#?}");
+    assert!(well.findings[6].what.contains("no controller answers"), "{well:#?}");
 
     let plain = cluster.lab.directory().join("plain");
     std::fs::create_dir(&plain).unwrap();
@@ -269,6 +279,43 @@ fn a_missing_capability_is_named() {
         "capabilities",
         "this process",
         &["CAP_BPF and CAP_NET_ADMIN and CAP_PERFMON and CAP_NET_RAW", "setcap", "AmbientCapabilities="],
+    );
+}
+
+#[test]
+fn a_vip_that_the_balancer_is_reached_by_is_named() {
+    let Some(cluster) = Cluster::for_test(XTASK, 1, 1) else { return };
+    cluster.configure(0, &["b1"]).unwrap();
+    let (pen, own) = (cluster.pen(), cluster.lab.balancers[0].address(Family::V4));
+    let told = format!("{own} is this machine's own address on eth0");
+    let refused = pen.cli(&format!("service add own {own}:*/tcp")).unwrap();
+    assert!(refused.code == Some(1) && refused.stderr.contains(&told), "{refused:?}");
+    let warned = pen.cli(&format!("service add own {own}:8080/tcp")).unwrap();
+    assert!(warned.code == Some(0) && warned.stderr.contains(&format!("warning: {told}")), "{warned:?}");
+    assert!(pen.status().unwrap().warnings.iter().any(|warning| warning.contains(&told)));
+    let document = doctor(pen, "own");
+    let found = document.findings.iter().find(|finding| finding.check == "own-address").unwrap();
+    assert!(found.verdict == Verdict::Warning && found.what.contains(&told), "{found:?}");
+    assert!(found.fix[1].contains(&format!("ip address del {own}/")), "{found:?}");
+
+    // An address that comes after the service, as on a balancer that takes over for another.
+    let later = "10.77.0.77";
+    pen.ok(&format!("service add later {later}:*/tcp")).unwrap();
+    cluster.lab.balancers[0].namespace.ip(&format!("address add {later}/32 dev eth0")).unwrap();
+    await_that("the new address to be warned of", Duration::from_secs(10), || {
+        let warnings = pen.status()?.warnings;
+        Ok(if warnings.iter().any(|warning| warning.contains(later)) {
+            Ok(())
+        } else {
+            Err(warnings.join("; "))
+        })
+    })
+    .unwrap();
+    assert_finds(
+        &doctor(pen, "later"),
+        "own-address",
+        "later",
+        &["ssh", &format!("del {later}/32 dev eth0")],
     );
 }
 

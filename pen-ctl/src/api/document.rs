@@ -91,6 +91,13 @@ pub struct InterfaceDocument {
     pub detail: String,
     /// Whether requests for VIPs are answered here.
     pub announce: bool,
+    /// Frames that were lost after the verdict, as its driver tells, since it began to count; some seconds old. Absent
+    /// where that is not known.
+    #[serde(default)]
+    pub tx_errors: Option<u64>,
+    /// Those of them that were lost within the last minute.
+    #[serde(default)]
+    pub tx_errors_last_minute: u64,
 }
 
 /// Whether packets of an interface flow through us.
@@ -139,6 +146,9 @@ pub struct ServiceDocument {
     pub packets: u64,
     /// Their bytes from the Ethernet header on.
     pub bytes: u64,
+    /// What somebody should know about it, one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Services.

@@ -7,8 +7,8 @@ use super::error::CliError;
 use super::render::{self, status::View};
 use super::values::{Keys, body};
 use super::{Global, as_it_stays, done};
-use crate::api::document::ServiceList;
-use crate::client::segment;
+use crate::api::document::{ServiceDocument, ServiceList};
+use crate::client::{Answer, segment};
 use crate::state::spec::ServiceSpec;
 
 /// What can be done with services.
@@ -125,14 +125,14 @@ pub fn execute(global: &Global, command: ServiceCommand) -> Result<(), CliError>
             let keys = Keys::default().set("name", Some(name.as_str())).set("vip", Some(vip.as_str()));
             let spec: ServiceSpec = flags.add_to(keys).read(&format!("service {name}"))?;
             let answer = client.call(Method::POST, "/v1/services", Some(body(&spec)?))?;
-            done(global, &answer, &format!("service {name} added on {vip}"))
+            changed(global, &answer, &format!("service {name} added on {vip}"))
         }
         ServiceCommand::Set(SetArgs { name, vip, rename, flags }) => {
             let keys = Keys::default().set("vip", vip).set("name", rename);
             let about = format!("service {name}");
             let spec: ServiceSpec = flags.add_to(keys).not_empty(&about)?.read(&about)?;
             let answer = client.call(Method::PATCH, &path(&name), Some(body(&spec)?))?;
-            done(global, &answer, &format!("service {name} changed"))
+            changed(global, &answer, &format!("service {name} changed"))
         }
         ServiceCommand::Remove(NameArgs { name }) => {
             let answer = client.call(Method::DELETE, &path(&name), None)?;
@@ -149,6 +149,18 @@ pub fn execute(global: &Global, command: ServiceCommand) -> Result<(), CliError>
             super::show(global, &answer, |service| render::status::service(service, View::for_stdout()))
         }
     }
+}
+
+/// Ends a command that made a service as it is now: a line for people with its warnings, or the document.
+fn changed(global: &Global, answer: &Answer, line: &str) -> Result<(), CliError> {
+    done(global, answer, line)?;
+    if !global.json {
+        let service: ServiceDocument = answer.read()?;
+        for warning in &service.warnings {
+            eprintln!("pen-ctl: warning: {warning}");
+        }
+    }
+    Ok(())
 }
 
 fn path(name: &str) -> String {

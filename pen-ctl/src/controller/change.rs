@@ -9,6 +9,7 @@ use super::{Controller, no_service};
 use crate::api::document::ChangeDocument;
 use crate::api::{ApiError, ErrorCode, Interfaces, Reply};
 use crate::dataplane::Operation;
+use crate::own_address;
 use crate::state::desired::{Desired, InterfaceSpec, Service};
 use crate::state::spec::{BackendSpec, ServiceSpec};
 use crate::state::validate;
@@ -168,6 +169,7 @@ impl Controller {
     /// state from before is brought back.
     pub(super) fn change(&mut self, desired: Desired, subjects: &[Subject]) -> Result<(), ApiError> {
         validate::desired(&desired)?;
+        own_address::refuse(self.store.desired(), &desired, &self.seen.links)?;
         self.check_memory(&desired)?;
         let before = self.store.desired().clone();
         if desired != before {

@@ -8,6 +8,7 @@ use crate::api::event::Kind;
 use crate::api::{ApiError, Reply};
 use crate::config::{self, Config};
 use crate::journal::Note;
+use crate::own_address;
 use crate::state::desired::Desired;
 use crate::state::store::{self, Cause, Store};
 use crate::state::{difference, validate};
@@ -62,6 +63,7 @@ impl Controller {
         how: How,
     ) -> Result<Reply, ApiError> {
         validate::desired(&desired)?;
+        own_address::refuse(self.store.desired(), &desired, &self.seen.links)?;
         self.check_memory(&desired)?;
         let changed = desired != *self.store.desired();
         let differences = difference::between(self.store.desired(), &desired);
@@ -108,7 +110,8 @@ impl Controller {
              which forgets clients)"
                 .to_owned()
         });
-        absent.chain(empty).chain(tables).collect()
+        let own = own_address::warnings(&desired.services, &self.seen.links);
+        absent.chain(empty).chain(tables).chain(own).collect()
     }
 
     /// Applies the controller's own file again, whether or not it differs.

@@ -40,6 +40,8 @@ impl Controller {
             weight: backend.weight,
             state: backend.state,
             health: self.seen.health.get(&id).map(|sighting| sighting.status).unwrap_or_default(),
+            priority: backend.priority,
+            standby: self.standings.get(&id).is_some_and(|standing| standing.standby),
             serving: self.standings.get(&id).is_some_and(|standing| standing.serving),
             transitions: self.transitions.get(&id).copied().unwrap_or_default(),
         }

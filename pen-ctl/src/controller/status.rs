@@ -11,6 +11,7 @@ use crate::api::document::{
 };
 use crate::api::{ApiError, Reply};
 use crate::dataplane::{AttachMode, Counters, DataPlaneError, ObservedInterface, Traffic};
+use crate::own_address;
 use crate::state::desired::{Backend, InterfaceSpec, Service};
 use crate::state::text;
 use crate::target::link_named;
@@ -77,6 +78,8 @@ impl Controller {
                 warnings.push(format!("service {}: no backend is serving", service.name));
             }
         }
+        warnings.extend(self.loss_warnings());
+        warnings.extend(own_address::warnings(&desired.services, &self.seen.links));
         warnings.extend(self.drain_trouble().map(str::to_owned));
         warnings.extend(self.http_warning());
         warnings.extend(self.file_warning());
@@ -122,7 +125,17 @@ impl Controller {
             (None, ..) => (InterfaceState::Pending, "not attached yet".to_owned()),
         };
         let mode = found.map_or(spec.mode, |found| found.mode);
-        InterfaceDocument { name: spec.name.clone(), mode, state, detail, announce: spec.announce }
+        let name = spec.name.clone();
+        let (tx_errors, lately) = (self.losses.total(&name), self.losses.lately(&name));
+        InterfaceDocument {
+            name,
+            mode,
+            state,
+            detail,
+            announce: spec.announce,
+            tx_errors,
+            tx_errors_last_minute: lately,
+        }
     }
 
     fn service(&self, service: &Service, counters: &Counters) -> ServiceDocument {
@@ -142,6 +155,7 @@ impl Controller {
             packets: removed.packets + backends.iter().map(|backend| backend.packets).sum::<u64>(),
             bytes: removed.bytes + backends.iter().map(|backend| backend.bytes).sum::<u64>(),
             backends,
+            warnings: own_address::warning(&service.vip, &self.seen.links).into_iter().collect(),
         }
     }
 

@@ -10,6 +10,7 @@ mod journal;
 mod logs;
 mod metrics;
 mod occupancy;
+mod own_address;
 mod revisions;
 mod trials;
 

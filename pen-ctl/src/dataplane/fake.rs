@@ -27,6 +27,8 @@ pub struct Inner {
     pub operations: Vec<Operation>,
     /// What it counts.
     pub counters: Counters,
+    /// What its interfaces lose.
+    pub tx_errors: BTreeMap<String, u64>,
     /// How full its tables are.
     pub tracking: TrackingUse,
     /// Interfaces that carry someone else's program: attaching there is refused with these words.
@@ -64,6 +66,10 @@ impl DataPlane for FakePlane {
 
     fn counters(&mut self) -> Result<Counters, DataPlaneError> {
         Ok(self.lock().counters.clone())
+    }
+
+    fn tx_errors(&mut self) -> BTreeMap<String, u64> {
+        self.lock().tx_errors.clone()
     }
 
     fn clients(&mut self) -> Result<Box<dyn Clients>, DataPlaneError> {

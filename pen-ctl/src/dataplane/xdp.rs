@@ -43,6 +43,7 @@ mod privilege;
 mod restore;
 mod rings;
 mod services;
+mod statistics;
 mod sys;
 
 pub use error::OpenError;
@@ -111,6 +112,10 @@ impl DataPlane for XdpPlane {
 
     fn counters(&mut self) -> Result<Counters, DataPlaneError> {
         self.read_counters()
+    }
+
+    fn tx_errors(&mut self) -> BTreeMap<String, u64> {
+        self.read_tx_errors()
     }
 
     fn clients(&mut self) -> Result<Box<dyn Clients>, DataPlaneError> {

@@ -127,6 +127,18 @@ impl Patient {
         self.owned.iter().any(|owned| owned.address == address)
     }
 
+    /// The interfaces, with their addresses.
+    pub(super) fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// Where this host has an address, loopback interfaces left out: its prefix length, and the interface's name.
+    pub(super) fn where_owned(&self, address: IpAddr) -> Option<(u8, &str)> {
+        let on = |owned: &Owned| self.links.get(&owned.ifindex).filter(|link| !link.loopback);
+        let mut found = self.owned.iter().filter(|owned| owned.address == address);
+        found.find_map(|owned| Some((owned.prefix, on(owned)?.name.as_str())))
+    }
+
     /// How a backend is reached.
     pub(super) fn reach(&self, backend: &BackendDocument) -> Reach {
         let ifindex = match self.ways.get(&backend.address) {

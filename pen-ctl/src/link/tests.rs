@@ -15,6 +15,8 @@ fn interfaces_are_told_as_they_are_and_become() {
         let mut heard = Heard::start();
         heard.links_until(|links| named(links, "pen0").is_some_and(|link| link.up)).await;
         let (pen0, lo) = (heard.link("pen0"), heard.link("lo"));
+        assert!(pen0.addresses.contains(&"10.9.0.1".parse().unwrap()));
+        assert!(lo.loopback && !pen0.loopback && lo.addresses.contains(&"127.0.0.1".parse().unwrap()));
         assert!(pen0.ethernet && pen0.mac.is_some() && pen0.master.is_none() && pen0.vlan.is_none());
         assert!(!lo.ethernet && lo.mac.is_none() && lo.up);
 
@@ -22,6 +24,16 @@ fn interfaces_are_told_as_they_are_and_become() {
         net.near("ip link set pen0 master br0");
         heard.links_until(|links| named(links, "pen0").is_some_and(|link| link.master.is_some())).await;
         assert_eq!(heard.link("pen0").master, Some(heard.link("br0").index));
+
+        for (address, prefix) in [("10.9.0.7", 24), ("fd09::7", 64)] {
+            let has = |links: &Links| {
+                named(links, "pen0").is_some_and(|link| link.addresses.contains(&address.parse().unwrap()))
+            };
+            net.near(&format!("ip address add {address}/{prefix} dev pen0"));
+            heard.links_until(has).await;
+            net.near(&format!("ip address del {address}/{prefix} dev pen0"));
+            heard.links_until(|links| !has(links)).await;
+        }
 
         net.near("ip link set pen0 address 02:00:00:00:00:01");
         heard

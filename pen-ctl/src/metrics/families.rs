@@ -63,7 +63,13 @@ impl Families {
             (labels, u64::from(interface.state == InterfaceState::Attached))
         });
         let help = "Whether packets of an interface that is meant to be attached flow through pen";
-        gauges(to, "pen_interface_attached", help, attached)
+        gauges(to, "pen_interface_attached", help, attached)?;
+        let errors =
+            self.0.interfaces.iter().filter_map(|interface| {
+                Some(([("interface", interface.name.as_str())], interface.tx_errors?))
+            });
+        let help = "Frames that pen sent by an interface and its driver lost, as far as the driver tells";
+        counters(to, "pen_interface_tx_errors", help, errors)
     }
 
     fn services(&self, to: To<'_, '_>) -> fmt::Result {
@@ -110,6 +116,9 @@ fn backends(services: &[ServiceSample], to: To<'_, '_>) -> fmt::Result {
         || services.iter().flat_map(|service| service.backends.iter().map(move |backend| (service, backend)));
     let serving = each().map(|(service, backend)| (labels(service, backend), u64::from(backend.serving)));
     gauges(to, "pen_backend_serving", "Whether a backend gets newcomers", serving)?;
+    let standby = each().map(|(service, backend)| (labels(service, backend), u64::from(backend.standby)));
+    let help = "Whether a backend could serve and waits for those of a lower priority to fail";
+    gauges(to, "pen_backend_standby", help, standby)?;
     let health = each().flat_map(|(service, backend)| {
         [HealthStatus::Up, HealthStatus::Down, HealthStatus::Unknown].map(|status| {
             let [service, address] = labels(service, backend);
@@ -139,6 +148,9 @@ fn backends(services: &[ServiceSample], to: To<'_, '_>) -> fmt::Result {
         "A backend's share of newcomers, beside the others' of its service",
         weight,
     )?;
+    let priority = each().map(|(service, backend)| (labels(service, backend), u64::from(backend.priority)));
+    let help = "A backend's priority: of those that could serve, the lowest number does";
+    gauges(to, "pen_backend_priority", help, priority)?;
     let transitions = each().map(|(service, backend)| (labels(service, backend), backend.transitions));
     let help = "How often what checks say of a backend changed since the controller started";
     counters(to, "pen_backend_health_transitions", help, transitions)

@@ -17,7 +17,7 @@ fn traffic(packets: u64) -> Traffic {
 fn backend(address: &str, health: HealthStatus, state: AdminState) -> BackendSample {
     let serving = health == HealthStatus::Up && state == AdminState::Up;
     let address = address.parse().unwrap();
-    BackendSample { address, weight: 2, state, health, serving, transitions: 3 }
+    BackendSample { address, weight: 2, priority: 0, state, health, serving, standby: false, transitions: 3 }
 }
 
 fn service(name: &str, vip: &str, backends: Vec<BackendSample>) -> ServiceSample {
@@ -39,6 +39,12 @@ fn snapshot() -> Snapshot {
         vec![
             backend("10.0.0.11", HealthStatus::Up, AdminState::Up),
             backend("10.0.0.12", HealthStatus::Down, AdminState::Drain),
+            BackendSample {
+                priority: 1,
+                serving: false,
+                standby: true,
+                ..backend("10.0.0.13", HealthStatus::Up, AdminState::Up)
+            },
         ],
     );
     let dns = service(
@@ -64,11 +70,14 @@ fn snapshot() -> Snapshot {
         state: InterfaceState::Attached,
         detail: String::new(),
         announce: true,
+        tx_errors: Some(19),
+        tx_errors_last_minute: 0,
     };
     let pending = InterfaceDocument {
         name: "eth1".into(),
         mode: AttachMode::Auto,
         state: InterfaceState::Pending,
+        tx_errors: None,
         ..interface.clone()
     };
     let tables =
@@ -219,4 +228,18 @@ fn promtool_reads_open_metrics() {
         .collect();
     std::fs::write(path("in"), stamped).unwrap();
     promtool(&["tsdb", "create-blocks-from", "openmetrics", &path("in"), &path("out")], "");
+}
+
+/// Who waits on purpose wakes nobody; who is sick does.
+#[test]
+fn the_alerts_tell_a_standby_from_a_backend_that_should_serve() {
+    if !has_promtool() {
+        return;
+    }
+    let test = include_str!("tests/alerts.yml");
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pen.rules.yml");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("alerts.yml");
+    std::fs::write(&path, test.replace("RULES", rules)).unwrap();
+    promtool(&["test", "rules", path.to_str().unwrap()], "");
 }

@@ -1,6 +1,7 @@
 //! What the controller stands on here: XDP, built, adopted or discarded as the instance id and the administrator
 //! say; rtnetlink.
 
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::instance::{Facts, Start, decide};
@@ -12,10 +13,12 @@ use crate::cli::error::CliError;
 use crate::dataplane::DataPlane;
 use crate::dataplane::xdp::{self, OpenError, OpenOptions, Policy, XdpPlane};
 use crate::journal::{Journal, Note};
-use crate::machine::Machine;
+use crate::link;
+use crate::machine::netlink::Asker;
+use crate::machine::{Machine, MachineError};
 use crate::state::desired::Desired;
 use crate::state::store::Store;
-use crate::surroundings::{Event, Surroundings};
+use crate::surroundings::{Event, Links, Surroundings};
 
 /// Opens the XDP data plane. `wanted` is what the state will say once the file is applied. Refused, nothing has changed but that the state may have an id of its own now.
 pub(super) fn open(
@@ -63,6 +66,12 @@ pub(super) fn open(
     }
     store.set_dataplane(plane.name()).map_err(ApiError::from)?;
     Ok(Box::new(plane))
+}
+
+/// The interfaces as they are now.
+pub(super) fn links(runtime: &Runtime) -> Result<Links, CliError> {
+    let links = runtime.block_on(async { link::dump(&Asker::open()?).await });
+    links.map_err(|error| CliError::failed(MachineError::Interfaces(error)))
 }
 
 /// Starts to watch this machine; must be called inside the runtime.

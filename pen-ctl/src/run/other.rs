@@ -1,5 +1,6 @@
 //! Where there is no XDP: nothing to stand on yet.
 
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::Order;
@@ -10,7 +11,7 @@ use crate::dataplane::DataPlane;
 use crate::journal::Journal;
 use crate::state::desired::Desired;
 use crate::state::store::Store;
-use crate::surroundings::{Event, Surroundings};
+use crate::surroundings::{Event, Links, Surroundings};
 
 /// There is no data plane for this system.
 pub(super) fn open(
@@ -20,6 +21,11 @@ pub(super) fn open(
     _order: Order,
     _journal: &Journal,
 ) -> Result<Box<dyn DataPlane>, CliError> {
+    Err(not_here())
+}
+
+/// There is nothing to look at this system's interfaces with.
+pub(super) fn links(_runtime: &Runtime) -> Result<Links, CliError> {
     Err(not_here())
 }
 

@@ -98,10 +98,22 @@ pub fn interfaces(list: &[InterfaceDocument], view: View) -> String {
             state,
             Cell::new(mode),
             Cell::new(announce),
-            Cell::new(&interface.detail),
+            Cell::new(detail(interface)),
         ]);
     }
     table.render(2, view.style)
+}
+
+/// What is to be said of an interface beside how it is attached.
+fn detail(interface: &InterfaceDocument) -> String {
+    let lost = match (interface.tx_errors, interface.tx_errors_last_minute) {
+        (None | Some(0), _) => None,
+        (Some(all), lately) => {
+            Some(format!("tx errors: {} ({} in the last minute)", number(all), number(lately)))
+        }
+    };
+    let detail = Some(interface.detail.clone()).filter(|detail| !detail.is_empty());
+    detail.into_iter().chain(lost).collect::<Vec<_>>().join("; ")
 }
 
 /// Services, one a line.
@@ -145,7 +157,9 @@ pub fn service(service: &ServiceDocument, view: View) -> String {
     ] {
         table.row(vec![Cell::new(key).tone(Tone::Faint), Cell::new(value)]);
     }
-    format!("{}\n{}", table.render(0, view.style).trim_end(), with_backends(service, view))
+    let warning = |text: &String| view.style.paint(Tone::Attention, &format!("! {text}\n"));
+    let warnings: String = service.warnings.iter().map(warning).collect();
+    format!("{warnings}{}\n{}", table.render(0, view.style).trim_end(), with_backends(service, view))
 }
 
 /// Backends, one a line, with the names of their services.

@@ -1,7 +1,8 @@
-//! System calls that aya and rustix do not offer: a few bpf(2) commands, the grace period, the tick.
+//! System calls that aya and rustix do not offer: a few bpf(2) commands, the grace period, the tick, drivers'
+//! statistics.
 #![allow(
     unsafe_code,
-    reason = "raw bpf(2), membarrier(2) and clock_getres(2); each block says why it is sound"
+    reason = "raw bpf(2), membarrier(2), clock_getres(2) and ioctl(2); each block says why it is sound"
 )]
 
 use std::ffi::CString;
@@ -12,9 +13,11 @@ use std::path::Path;
 use std::ptr;
 
 mod batches;
+mod statistics;
 mod ticks;
 
 pub(super) use batches::{Batches, delete_all};
+pub(super) use statistics::driver_statistics;
 pub(super) use ticks::jiffies;
 
 // Numbers of commands, types and flags: linux/bpf.h (stable kernel interface).

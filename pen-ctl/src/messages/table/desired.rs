@@ -4,9 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::super::stage::Stage;
 use super::super::{Row, refused};
-use crate::dataplane::{Affinity, Scheduler};
+use crate::dataplane::{Affinity, Scheduler, ServiceKey};
+use crate::own_address;
 use crate::state::desired::{Backend, Desired, Health, InterfaceSpec, Service, TcpHealth};
 use crate::state::validate;
+use crate::surroundings::Link;
+use crate::surroundings::testing::link;
 
 pub(super) fn rows(stage: &Stage) -> Vec<Row> {
     [services(stage), names(stage), backends(stage), checks(stage), numbers()].into_iter().flatten().collect()
@@ -175,6 +178,8 @@ fn numbers() -> Vec<Row> {
     let on = "backend 10.0.0.11 of service web";
     let port = Health::Tcp(TcpHealth { port: Some(0), ..TcpHealth::default() });
     let port = Service { health: Some(port), ..web() };
+    let all = Service { vip: ServiceKey { port: 0, ..web().vip }, ..web() };
+    let links = [(2, Link { addresses: [web().vip.address].into(), ..link(2, "eth0") })].into();
     let own = with(&|backend| backend.address = web().vip.address);
     vec![
         refused(validate::desired(&small), "is out of range", "tracking_clients = 5", "use 1024 to 16777216"),
@@ -220,6 +225,12 @@ fn numbers() -> Vec<Row> {
             "port 0 cannot be",
             "service web: health check tcp: ",
             "use 1 to 65535",
+        ),
+        refused(
+            own_address::refuse(&Desired::new(1), &state(vec![all]), &links),
+            "is this machine's own address on eth0",
+            "service web: 10.0.0.100",
+            "use a VIP that this machine does not have, or name the ports",
         ),
         refused(
             validate::service(&own),

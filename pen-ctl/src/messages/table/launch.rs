@@ -41,6 +41,12 @@ fn starts() -> Vec<Row> {
             "rtnetlink",
             "allow pen AF_NETLINK",
         ),
+        row(
+            MachineError::Interfaces(denied()),
+            "look at the interfaces: permission denied",
+            "interfaces",
+            "allow pen AF_NETLINK",
+        ),
     ]
 }
 
