@@ -217,6 +217,7 @@ pub fn main() -> ExitCode {
     };
     let json = cli.global.json;
     match dispatch(cli) {
+        Ok(()) if render::incomplete() => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(json),
     }

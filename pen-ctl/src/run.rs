@@ -63,7 +63,7 @@ Examples:
 
 SIGTERM and SIGINT end it and leave forwarding on; SIGHUP applies FILE again.")]
 pub struct RunArgs {
-    /// Configuration file (TOML); applied if it differs from the one applied last, else the stored state stands
+    /// Configuration file (TOML); applied if it differs from the one applied last and is right, else the stored state stands
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What moves packets
@@ -122,8 +122,11 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
     }
     log::start(args.log_format, global.verbose);
     descriptors::allow_all();
-    // A wrong file is found before anything is touched.
-    let file = args.config.as_deref().map(File::read).transpose()?;
+    let mut file = args.config.as_deref().map(File::read).transpose();
+    // Where no state can stand in for it, a wrong file is found before anything is touched.
+    if args.order() != Order::None || !Store::exists(&global.state_dir()) {
+        file = Ok(file?);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::failed(format!("start the runtime: {error}")))?;
     let _inside = runtime.enter();
@@ -133,6 +136,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
     let mut store = open_state(global, args)?;
     let (journal, clock) = (Journal::new(), SystemClock::start());
     expire_at_start(&mut store, clock.unix_seconds(), &journal);
+    let file = usable(file, &store, &journal)?;
     let wanted = wanted(&store, file.as_ref())?;
     if wanted != *store.desired() {
         own_address::refuse(store.desired(), &wanted, &platform::links(&runtime)?).map_err(CliError::from)?;
@@ -149,7 +153,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
     let (events, heard) = mpsc::channel(EVENTS);
     let surroundings = platform::surroundings(events)?;
     let options = Options {
-        file: file.map(|file| file.path),
+        file: args.config.as_deref().map(absolute),
         door: door.clone(),
         http: args.http,
         journal,
@@ -202,6 +206,23 @@ fn open_door(door: &Door, wanted: Option<SocketAddr>, asked_now: bool) -> Result
     }
 }
 
+/// The file, if there is one and it is good. A wrong one keeps no packet waiting that the stored state forwards: it is
+/// said, and not applied, as with SIGHUP.
+fn usable(
+    file: Result<Option<File>, CliError>,
+    store: &Store,
+    journal: &Journal,
+) -> Result<Option<File>, CliError> {
+    match file {
+        Err(error) if !store.is_empty() => {
+            let message = format!("{error}; it is not applied: the stored state stands");
+            journal.note(Note::new(Kind::Trouble, message));
+            Ok(None)
+        }
+        file => file,
+    }
+}
+
 /// What will be wanted once the file is applied.
 fn wanted(store: &Store, file: Option<&File>) -> Result<Desired, CliError> {
     match file {
@@ -236,12 +257,16 @@ impl File {
     fn read(path: &Path) -> Result<File, CliError> {
         let text = config::read(path).map_err(ApiError::from)?;
         let config = Config::parse(&path.display().to_string(), &text).map_err(ApiError::from)?;
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Ok(File { path, config })
+        Ok(File { path: absolute(path), config })
     }
 
     /// Whether this start makes it the desired state.
     fn applies(&self, store: &Store) -> bool {
         applies_at_start(store, self.config.digest())
     }
+}
+
+/// Found again whatever the working directory is then.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -359,3 +359,18 @@ fn a_controller_of_another_version_is_told_in_one_line_and_obeyed() {
         }
     }
 }
+
+#[test]
+fn what_could_not_be_written_whole_is_no_success() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let Ok(full) = full else { return };
+    let ended = Command::new(env!("CARGO_BIN_EXE_pen-ctl"))
+        .args(["completions", "bash"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(said.contains("standard output cannot be written"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}

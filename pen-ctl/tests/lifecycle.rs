@@ -491,6 +491,19 @@ fn a_file_is_applied_when_it_differs_and_on_sighup_and_else_the_state_stands() {
     pen.ok(&["service", "add", "more", "10.77.0.101:80/tcp"]);
     pen.ok(&["stop"]);
 
+    // Wrong at the start: what is stored forwards, and that is said. Without a stored state it is refused.
+    machine.write("pen.toml", "[[service]]\nnmae = 1\n");
+    start(&pen, &["-c", &file]);
+    assert_eq!(names(), ["second", "more"]);
+    assert!(
+        pen.status().warnings.iter().any(|warning| warning.contains("nmae")),
+        "{:?}",
+        pen.status().warnings
+    );
+    pen.ok(&["stop"]);
+    let refused = machine.pen("empty").run(&["run", "-c", &file]);
+    assert!(refused.status == Some(1) && refused.stderr.contains("nmae"), "{refused:?}");
+
     // Changed meanwhile: applied at the start.
     machine.write("pen.toml", &service("third"));
     start(&pen, &["-c", &file]);

@@ -1,6 +1,7 @@
 //! Documents as text for people: aligned, one fact a column, colour only on a terminal.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub mod clients;
 pub mod difference;
@@ -51,14 +52,25 @@ impl Style {
     }
 }
 
-/// Prints to stdout; a reader who went away (`| head`) is no failure.
+/// Whether something could not be printed.
+static INCOMPLETE: AtomicBool = AtomicBool::new(false);
+
+/// Prints to stdout; a reader who went away (`| head`) is no failure, anything else makes the command fail in the end
+/// ([`incomplete`]).
 pub fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes());
-    if !text.ends_with('\n') {
-        let _ = stdout.write_all(b"\n");
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(end.as_bytes()));
+    let Err(error) = written.and_then(|()| stdout.flush()) else { return };
+    // Once is enough.
+    if error.kind() != std::io::ErrorKind::BrokenPipe && !INCOMPLETE.swap(true, Ordering::Relaxed) {
+        eprintln!("pen-ctl: standard output cannot be written: {error}; what was printed is not whole");
     }
-    let _ = stdout.flush();
+}
+
+/// Whether something could not be printed: then what was redirected into a file is not whole.
+pub fn incomplete() -> bool {
+    INCOMPLETE.load(Ordering::Relaxed)
 }
 
 /// A number with thin groups of three: `1 234 567`.

@@ -196,6 +196,11 @@ impl Store {
         }
     }
 
+    /// Whether there is a state in a directory, good or not.
+    pub fn exists(directory: &Path) -> bool {
+        directory.join(STATE_FILE).exists()
+    }
+
     /// Nothing was here before this start, or nothing was ever asked for: no reason to keep it over live pins.
     pub fn is_empty(&self) -> bool {
         let desired = &self.kept.desired;
