@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use aya::programs::Program;
+use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use pen_common::abi::{
@@ -27,6 +27,9 @@ use super::{PROGRAM, XdpPlane, directory, privilege, sys};
 /// The program and its maps, as built by `cargo xtask build-ebpf` and committed.
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../pen-ebpf/prebuilt/pen.o"));
+
+/// How often loading is tried while signals interrupt the verifier; libbpf tries as often.
+const LOAD_ATTEMPTS: u32 = 5;
 
 /// What to do with pins that are there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,8 +248,21 @@ fn load_program(ebpf: &mut Ebpf) -> Result<u32, OpenError> {
     let Some(Program::Xdp(program)) = ebpf.program_mut(PROGRAM) else {
         return Err(recovery_failed(PROGRAM, "the object holds no such program".to_owned()));
     };
-    program.load().map_err(|error| failed(&error))?;
+    let mut attempts = 1;
+    while let Err(error) = program.load() {
+        if !was_interrupted(&error) || attempts == LOAD_ATTEMPTS {
+            return Err(failed(&error));
+        }
+        attempts += 1;
+    }
     program.info().map(|info| info.id()).map_err(|error| failed(&error))
+}
+
+/// The verifier gives up with EAGAIN when a signal reaches the thread that loads (`do_check` in the kernel's
+/// kernel/bpf/verifier.c): nothing is wrong with the program.
+fn was_interrupted(error: &ProgramError) -> bool {
+    let ProgramError::LoadError { io_error, .. } = error else { return false };
+    io_error.raw_os_error() == Some(libc::EAGAIN)
 }
 
 /// What reads the program's log; without one, forwarding works all the same.
