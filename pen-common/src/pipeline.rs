@@ -1,17 +1,17 @@
 //! A packet's whole way, from its first byte to the verdict: the order of `docs/packet-path.md`.
 
 use crate::abi::{
-    Address, Backend, Directory, DirectoryHalf, Interface, ServiceEntry, TrackKeyV4, TrackKeyV6, Tracked,
+    Address, Backend, Directory, DirectoryHalf, Interface, ServiceEntry, TrackKeyV4, TrackKeyV6,
     backend_flags,
 };
 use crate::abi::{service_flags, vip_flags};
 use crate::packet::Packet;
 use crate::parse::{self, Datagram, IpHeader, Link, Part, Ports, Unreadable, ethertype};
 use crate::rewrite;
-use crate::select::{self, Chosen};
+use crate::select::{self, Chosen, Flow};
 use crate::service::{self, TCP, UDP};
-use crate::tables::{Memory, Tables};
-use crate::track::{self, Aligned, Key};
+use crate::tables::Tables;
+use crate::track::Key;
 use crate::verdict::{Answer, Drop, Egress, Pass, Verdict};
 use crate::{mac, solicitation};
 
@@ -224,7 +224,8 @@ fn serve<K: Key, P: Packet, T: Tables>(
     }
     let may_remember = datagram.part != Part::Later;
     let is_new = || may_remember && parse::opens(packet, datagram);
-    match choose::<K, _>(here, service, &header.source, ports, may_remember, is_new) {
+    let flow = Flow { service, client: &header.source, ports };
+    match select::choose::<K, _>(here.tables, here.directory, flow, may_remember, is_new) {
         Some(chosen) => hand_on(packet, here, chosen),
         None if service.flags & service_flags::PASS_WHEN_EMPTY != 0 => Verdict::Passed(Pass::EmptyPool),
         None => Verdict::Dropped(Drop::NoBackend),
@@ -237,50 +238,6 @@ fn came_from_backend<T: Tables>(here: &Here<'_, T>, service: &ServiceEntry) -> b
     let key = mac::loop_key(here.link.source, service.service);
     let (word, bit) = mac::loop_filter_bit(key);
     here.tables.loop_filter(word) & bit != 0 && here.tables.is_backend_mac(key)
-}
-
-/// The backend of a packet: who is remembered, else, with round-robin, whose turn it is to get what `is_new`, else whom
-/// the slot names; what is new is remembered.
-#[inline(always)]
-fn choose<'a, K: Key, T: Tables>(
-    here: &Here<'a, T>,
-    service: &ServiceEntry,
-    client: &Address,
-    ports: Ports,
-    may_remember: bool,
-    is_new: impl FnOnce() -> bool,
-) -> Option<Chosen<'a>> {
-    let by_slot = || {
-        let number = select::slot_number(here.directory, service, client, ports);
-        select::by_slot(here.tables, service, number)
-    };
-    if !track::remembers(service) {
-        return by_slot();
-    }
-    let key = Aligned(K::new(service, client, ports));
-    let now = track::now(here.directory, here.tables.jiffies());
-    let memory = key.0.recall(here.tables);
-    if let Some(memory) = &memory {
-        let tracked = memory.read();
-        if let Some(backend) = track::recall(here.tables, service, tracked, now) {
-            if tracked.seen != now && may_remember {
-                memory.touch(now);
-            }
-            return Some(Chosen { index: tracked.backend, backend });
-        }
-    }
-    let takes_turn = service.flags & service_flags::ROUND_ROBIN != 0 && is_new();
-    let by_turn = if takes_turn { select::by_turn(here.tables, service) } else { None };
-    let chosen = by_turn.or_else(by_slot)?;
-    if may_remember {
-        let generation = chosen.backend.generation;
-        let tracked = Aligned(Tracked { backend: chosen.index, generation, seen: now });
-        match memory {
-            Some(memory) => memory.replace(tracked.0),
-            None => key.0.remember(here.tables, &tracked.0),
-        }
-    }
-    Some(chosen)
 }
 
 /// Hands a packet to its backend, if the backend is where the packet can go.
