@@ -19,6 +19,7 @@ pub mod events;
 pub mod interface;
 pub mod look;
 pub mod man;
+pub mod proxy;
 pub mod render;
 pub mod service;
 pub mod values;
@@ -145,6 +146,8 @@ pub enum Command {
     History(configuration::HistoryArgs),
     /// Say whether a configuration file is right; needs neither root nor a controller
     Check(look::CheckArgs),
+    /// Balance TCP in the foreground, in this process: no root, no controller, no file
+    Proxy(proxy::ProxyArgs),
     /// Print completions of commands and options for a shell
     Completions(completions::CompletionsArgs),
     /// Print manual pages
@@ -241,6 +244,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Export(_) => configuration::export(&global),
         Command::History(args) => configuration::history(&global, &args),
         Command::Check(args) => look::check(&global, &args),
+        Command::Proxy(args) => proxy::proxy(&global, &args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => man::man(&args),
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod clients;
 pub mod fake;
+pub mod proxy;
 #[cfg(target_os = "linux")]
 pub mod xdp;
 

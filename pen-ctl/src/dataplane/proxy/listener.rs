@@ -1,0 +1,161 @@
+//! Listening sockets: one for each worker where the system shares connections among them, else one for all.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use socket2::{Protocol, Socket, Type};
+
+use super::endpoint::{Endpoint, Peer};
+
+/// Connections that may wait to be accepted; the system has a limit of its own (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// The sockets of one listener.
+#[derive(Debug)]
+pub struct Listeners {
+    /// One for each worker.
+    pub sockets: Vec<Socket>,
+    /// Where they listen: with the port that the system gave, if none was asked for.
+    pub endpoint: Endpoint,
+    /// Removes the path of a Unix socket when the proxy ends.
+    pub path: Option<SocketPath>,
+}
+
+/// Why it cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[error("listen on {endpoint}: {error}{}", hint(.error))]
+pub struct ListenError {
+    endpoint: Endpoint,
+    error: io::Error,
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another process listens there (see `ss -ltnp`)",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need root, CAP_NET_BIND_SERVICE or a lower net.ipv4.ip_unprivileged_port_start"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this host does not have the address",
+        _ => "",
+    }
+}
+
+/// Listens on an endpoint for so many workers.
+///
+/// # Errors
+/// The system refuses the address; another process listens there.
+pub fn listen(endpoint: &Endpoint, workers: usize) -> Result<Listeners, ListenError> {
+    let wrong = |error| ListenError { endpoint: endpoint.clone(), error };
+    match endpoint {
+        Endpoint::Inet(address) => inet(*address, workers).map_err(wrong),
+        Endpoint::Unix(path) => unix(path, workers).map_err(wrong),
+    }
+}
+
+fn inet(address: SocketAddr, workers: usize) -> io::Result<Listeners> {
+    // Sockets that share a port share it with those of other processes, too. So the first one is opened alone.
+    let alone = open(address, false)?;
+    let local = alone.local_addr()?.as_socket().unwrap_or(address);
+    let endpoint = Endpoint::Inet(local);
+    if !SHARES || workers == 1 {
+        alone.listen(BACKLOG)?;
+        return Ok(Listeners { sockets: copies(alone, workers)?, endpoint, path: None });
+    }
+    drop(alone);
+    let shared = |_| {
+        let socket = open(local, true)?;
+        socket.listen(BACKLOG)?;
+        Ok(socket)
+    };
+    Ok(Listeners { sockets: (0..workers).map(shared).collect::<io::Result<_>>()?, endpoint, path: None })
+}
+
+/// Whether SO_REUSEPORT spreads TCP connections over the sockets that share a port: socket(7). Elsewhere the last one
+/// to come gets all of them.
+const SHARES: bool = cfg!(target_os = "linux");
+
+/// A socket bound to an address; `::` takes clients of IPv4 as well, but on OpenBSD, which keeps them apart. What is set here, connections inherit.
+fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(socket2::Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_reuse_port(shared)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = shared;
+    #[cfg(not(target_os = "openbsd"))]
+    if address.is_ipv6() {
+        // Every address of this host: those of IPv4 as well.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn unix(path: &Path, workers: usize) -> io::Result<Listeners> {
+    let endpoint = Endpoint::Unix(path.to_owned());
+    let address = endpoint.to_socket_address()?;
+    let socket = Socket::new(endpoint.domain(), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != io::ErrorKind::AddrInUse || !is_abandoned(&endpoint, path) {
+            return Err(error);
+        }
+        fs::remove_file(path)?;
+        socket.bind(&address)?;
+    }
+    socket.listen(BACKLOG)?;
+    let path = Some(SocketPath(path.to_owned()));
+    Ok(Listeners { sockets: copies(socket, workers)?, endpoint, path })
+}
+
+/// Whether a path is a socket on which nobody listens any more.
+fn is_abandoned(endpoint: &Endpoint, path: &Path) -> bool {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    let connect =
+        || Socket::new(endpoint.domain(), Type::STREAM, None)?.connect(&endpoint.to_socket_address()?);
+    is_socket && connect().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+fn copies(socket: Socket, workers: usize) -> io::Result<Vec<Socket>> {
+    let mut sockets = (1..workers).map(|_| socket.try_clone()).collect::<io::Result<Vec<_>>>()?;
+    sockets.push(socket);
+    Ok(sockets)
+}
+
+/// The path of a Unix socket, removed when it is dropped.
+#[derive(Debug)]
+pub struct SocketPath(PathBuf);
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        // Gone already: as it should be.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Accepts one connection; it does not block and is closed on exec.
+///
+/// # Errors
+/// As accept(2); `WouldBlock` when there is none.
+#[cfg(not(target_vendor = "apple"))]
+pub fn accept(socket: &Socket) -> io::Result<(OwnedFd, Peer)> {
+    use rustix::net::{SocketFlags, acceptfrom_with};
+    let (stream, from) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let address = from.and_then(|from| SocketAddr::try_from(from).ok());
+    Ok((stream, address.map_or(Peer::NAMELESS, Peer::from)))
+}
+
+/// The same where accept4(2) is missing.
+#[cfg(target_vendor = "apple")]
+pub fn accept(socket: &Socket) -> io::Result<(OwnedFd, Peer)> {
+    let (stream, from) = socket.accept()?;
+    stream.set_nonblocking(true)?;
+    Ok((stream.into(), from.as_socket().map_or(Peer::NAMELESS, Peer::from)))
+}
