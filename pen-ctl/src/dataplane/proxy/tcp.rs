@@ -91,7 +91,7 @@ impl Tcp {
     /// Takes in what the poll said about a token of a session.
     pub(crate) fn ready(&mut self, registry: &Registry, token: Token, event: &Event) {
         let number = token.0 - self.first_token;
-        let (key, side) = (number / 2, if number % 2 == 0 { Side::Client } else { Side::Backend });
+        let (key, side) = (number / 2, if number.is_multiple_of(2) { Side::Client } else { Side::Backend });
         // An event may be older than the end of its session: then it is nobody's, or does its successor no harm.
         let Some(session) = self.sessions.get_mut(key) else { return };
         match (&session.phase, side) {

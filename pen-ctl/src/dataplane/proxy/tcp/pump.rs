@@ -101,10 +101,9 @@ impl Way {
 
     /// Gives back what it borrowed.
     pub(crate) fn release(&mut self, kit: &mut Kit) {
-        match std::mem::take(&mut self.held) {
-            Held::Bytes(buffer) => kit.give_back(buffer),
-            // With bytes in it a pipe is of no use any more.
-            _ => {}
+        // A pipe with bytes in it is of no use any more.
+        if let Held::Bytes(buffer) = std::mem::take(&mut self.held) {
+            kit.give_back(buffer);
         }
     }
 

@@ -51,6 +51,9 @@ pub(crate) struct Session {
     down: Way,
 }
 
+// Many thousands of them are idle at once.
+const _: () = assert!(size_of::<Session>() <= 256);
+
 /// What is to become of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
