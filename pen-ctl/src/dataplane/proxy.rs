@@ -21,6 +21,7 @@ pub mod listener;
 pub mod memory;
 pub mod pool;
 mod tcp;
+pub mod udp;
 mod worker;
 
 use choose::{Chooser, Policy};
