@@ -53,7 +53,7 @@ pub trait Backends {
     type Id: Copy + PartialEq;
 
     /// The backend for that client of that listener, and its address; none of `excluded`, which have just failed this
-    /// client.
+    /// client. The client's address is never IPv4-mapped.
     fn choose(
         &mut self,
         listener: usize,
@@ -204,11 +204,13 @@ impl<B: Backends> Udp<B> {
 }
 
 /// A socket for [`Udp::add_listener`]. With `shared`, each worker can have one of the same address and the kernel
-/// gives every client to one of them (SO_REUSEPORT on Linux); other systems give them all to one.
+/// gives every client to one of them (SO_REUSEPORT on Linux); other systems give them all to one. `::` takes clients
+/// of IPv4 as well, but on OpenBSD, which keeps them apart.
 pub fn listen(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    #[cfg(not(target_os = "openbsd"))]
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
     if shared {

@@ -148,7 +148,8 @@ impl<B: Backends> Udp<B> {
             if session.link.is_some() {
                 return Ok(());
             }
-            let choice = backends.choose(key.lane, key.client, &session.tried);
+            let client = SocketAddr::new(key.client.ip().to_canonical(), key.client.port());
+            let choice = backends.choose(key.lane, client, &session.tried);
             let Some((backend, address)) = choice.filter(|(backend, _)| !session.tried.contains(backend))
             else {
                 session.held.clear();

@@ -24,6 +24,7 @@ const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 #[derive(Default)]
 struct Listed {
     addresses: Vec<SocketAddr>,
+    clients: Vec<SocketAddr>,
     failed: Vec<usize>,
     answered: Vec<usize>,
 }
@@ -31,7 +32,8 @@ struct Listed {
 impl Backends for Listed {
     type Id = usize;
 
-    fn choose(&mut self, _: usize, _: SocketAddr, excluded: &[usize]) -> Option<(usize, SocketAddr)> {
+    fn choose(&mut self, _: usize, client: SocketAddr, excluded: &[usize]) -> Option<(usize, SocketAddr)> {
+        self.clients.push(client);
         let mut left = self.addresses.iter().copied().enumerate();
         left.find(|(id, _)| !excluded.contains(id))
     }

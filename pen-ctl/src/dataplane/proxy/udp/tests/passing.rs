@@ -54,16 +54,20 @@ fn wildcard_listener_answers_from_the_address_sent_to() {
     assert_eq!(driver.udp.sessions(), 20);
 }
 
+/// One socket for all addresses of both families; what is asked for a backend is the address that the client has.
 #[test]
-fn wildcard_listener_answers_over_ipv6() {
+fn wildcard_listener_serves_both_families() {
     let server = socket(V4);
     let mut driver = Driver::new(Config::default(), &[server.local_addr().unwrap()]);
     let port = driver.listen(Ipv6Addr::UNSPECIFIED.into()).port();
-    let client = client((V6, port).into());
-    client.send(b"query").unwrap();
-    let (query, session) = driver.receive(&server);
-    server.send_to(&query, session).unwrap();
-    assert_eq!(driver.receive(&client).0, b"query");
+    for to in [V6, IpAddr::V4(Ipv4Addr::new(127, 1, 2, 3))] {
+        let client = client((to, port).into());
+        client.send(b"query").unwrap();
+        let (query, session) = driver.receive(&server);
+        server.send_to(&query, session).unwrap();
+        assert_eq!(driver.receive(&client).0, b"query");
+        assert_eq!(driver.backends.clients.last(), Some(&client.local_addr().unwrap()));
+    }
 }
 
 /// Each length arrives as it was, the empty datagram and the largest one included, both ways.
