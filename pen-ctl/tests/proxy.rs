@@ -10,3 +10,5 @@ mod one_liner;
 mod place;
 #[path = "proxy/streams.rs"]
 mod streams;
+#[path = "proxy/udp.rs"]
+mod udp;

@@ -14,7 +14,7 @@ use super::error::CliError;
 use super::render;
 use crate::dataplane::proxy::choose::Policy;
 use crate::dataplane::proxy::{Config, Proxy, limit};
-use crate::dataplane::{Affinity, Scheduler, Tracking};
+use crate::dataplane::{Affinity, Protocol, Scheduler, Tracking};
 use crate::log::{self, LogFormat};
 
 mod address;
@@ -34,6 +34,7 @@ Examples:
   pen-ctl proxy 80 www1:8000:10 www2:80:10 www3
   pen-ctl proxy 127.0.0.1:5432 db1 db2 --hash
   pen-ctl proxy [::1]:8080 10.0.0.11:80 [2001:db8::12]:80 --round-robin
+  pen-ctl proxy 53 ns1 ns2 [2001:db8::53] --udp
   pen-ctl proxy /run/app.sock /run/app-1.sock /run/app-2.sock
 
 A client goes back to the backend that it had before, for as long as that one takes connections. A backend that refuses,
@@ -48,6 +49,9 @@ pub struct ProxyArgs {
     /// Where they are brought; without a port to the one they came to; never more than MAX connections at once
     #[arg(value_name = "BACKEND[:PORT[:MAX]]", required = true)]
     backends: Vec<Backend>,
+    /// Datagrams instead of connections: each client port has a session with a backend
+    #[arg(long)]
+    udp: bool,
     /// Give every connection to the next backend in turn, and remember no client
     #[arg(long, conflicts_with = "hash")]
     round_robin: bool,
@@ -60,6 +64,9 @@ pub struct ProxyArgs {
     /// How long a backend may take to accept a connection before the next one is tried
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     connect_timeout: Duration,
+    /// With --udp: how long a session lasts without a datagram either way
+    #[arg(long, value_name = "TIME", default_value = "60s", requires = "udp", value_parser = humantime::parse_duration)]
+    idle_timeout: Duration,
 }
 
 impl ProxyArgs {
@@ -67,12 +74,14 @@ impl ProxyArgs {
         let port = self.listen.port();
         let backends = self.backends.iter().map(|backend| backend.resolve(port).map_err(CliError::failed));
         Ok(Config {
+            protocol: if self.udp { Protocol::Udp } else { Protocol::Tcp },
             listen: self.listen.endpoints(),
             backends: backends.collect::<Result<_, _>>()?,
             policy: self.policy(),
             workers: self.workers.or(available_parallelism().ok()).map_or(1, NonZero::get),
             connect_timeout: self.connect_timeout,
             out_for: OUT_FOR,
+            idle_timeout: self.idle_timeout,
         })
     }
 

@@ -24,6 +24,7 @@ mod tcp;
 pub mod udp;
 mod worker;
 
+use super::Protocol;
 use choose::{Chooser, Policy};
 use count::{Counts, Statistics};
 use endpoint::Endpoint;
@@ -35,6 +36,8 @@ use worker::{Order, Worker};
 /// What a proxy does.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What clients speak.
+    pub protocol: Protocol,
     /// Where clients come.
     pub listen: Vec<Endpoint>,
     /// Where they are brought: 1 to [`RING_TURNS`].
@@ -47,6 +50,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long a backend that failed is left out.
     pub out_for: Duration,
+    /// UDP: how long a client's session lasts without a datagram either way.
+    pub idle_timeout: Duration,
 }
 
 /// Why a proxy cannot start.
@@ -58,7 +63,7 @@ pub enum StartError {
     /// Too few or too many backends.
     #[error("{0} backends: there must be 1 to {RING_TURNS}")]
     Backends(usize),
-    /// The path of a backend's Unix socket is too long.
+    /// The path of a backend's Unix socket is too long, or it should take datagrams.
     #[error("backend {0}: {1}")]
     Backend(Endpoint, io::Error),
     /// The system lacks something that every worker needs.
@@ -72,6 +77,7 @@ struct Shared {
     chooser: Chooser,
     connect_timeout: Duration,
     out_for: Duration,
+    idle_timeout: Duration,
     shortage: Shortage,
     /// An [`Order`]; it only rises.
     order: AtomicU8,
@@ -100,9 +106,16 @@ impl Proxy {
         }
         for BackendConfig { endpoint, .. } in &config.backends {
             endpoint.to_socket_address().map_err(|error| StartError::Backend(endpoint.clone(), error))?;
+            if config.protocol == Protocol::Udp && !endpoint.is_inet() {
+                let error = io::Error::new(io::ErrorKind::InvalidInput, "UDP has no Unix sockets here");
+                return Err(StartError::Backend(endpoint.clone(), error));
+            }
         }
         let workers = config.workers.max(1);
-        let listeners = config.listen.iter().map(|endpoint| listener::listen(endpoint, workers));
+        let listeners = config.listen.iter().map(|endpoint| match config.protocol {
+            Protocol::Tcp => listener::listen(endpoint, workers),
+            Protocol::Udp => listener::listen_udp(endpoint, workers),
+        });
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
         let pool = Arc::new(Pool::new(config.backends, config.out_for));
         let mut proxy = Proxy {
@@ -110,6 +123,7 @@ impl Proxy {
                 chooser: Chooser::new(pool, config.policy),
                 connect_timeout: config.connect_timeout,
                 out_for: config.out_for,
+                idle_timeout: config.idle_timeout,
                 shortage: Shortage::default(),
                 order: AtomicU8::new(Order::Serve as u8),
             }),
@@ -127,8 +141,11 @@ impl Proxy {
             })
             .collect();
         for number in 0..workers {
-            let own = sockets.iter_mut().filter_map(Iterator::next).collect();
-            proxy.start_worker(number, count, own).map_err(StartError::Worker)?;
+            let own: Vec<_> = sockets.iter_mut().filter_map(Iterator::next).collect();
+            if own.is_empty() {
+                break;
+            }
+            proxy.start_worker(number, config.protocol, count, own).map_err(StartError::Worker)?;
         }
         Ok(proxy)
     }
@@ -136,13 +153,23 @@ impl Proxy {
     fn start_worker(
         &mut self,
         number: usize,
+        protocol: Protocol,
         backends: usize,
         sockets: Vec<socket2::Socket>,
     ) -> io::Result<()> {
         let counts = Arc::new(Counts::new(backends));
-        let (worker, waker) = Worker::new(self.shared.clone(), counts.clone(), sockets)?;
         let thread = thread::Builder::new().name(format!("pen-proxy-{number}"));
-        self.threads.push(thread.spawn(move || worker.run())?);
+        let (thread, waker) = match protocol {
+            Protocol::Tcp => {
+                let (worker, waker) = Worker::new(self.shared.clone(), counts.clone(), sockets)?;
+                (thread.spawn(move || worker.run())?, waker)
+            }
+            Protocol::Udp => {
+                let (worker, waker) = udp::Worker::new(self.shared.clone(), counts.clone(), sockets)?;
+                (thread.spawn(move || worker.run())?, waker)
+            }
+        };
+        self.threads.push(thread);
         self.counts.push(counts);
         self.wakers.push(waker);
         Ok(())

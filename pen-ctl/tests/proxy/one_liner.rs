@@ -193,3 +193,17 @@ fn a_port_that_somebody_has_is_refused_even_if_that_is_another_proxy() {
         "{error}"
     );
 }
+
+#[test]
+fn udp_has_no_unix_sockets() {
+    for words in [["/run/app.sock", "127.0.0.1:53"], ["127.0.0.1:0", "/run/app.sock"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_pen-ctl"))
+            .args(["proxy", "--udp"])
+            .args(words)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("UDP has no Unix sockets"), "{said}");
+    }
+}

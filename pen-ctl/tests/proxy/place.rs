@@ -9,7 +9,7 @@ use pen_ctl::dataplane::proxy::choose::Policy;
 use pen_ctl::dataplane::proxy::endpoint::Endpoint;
 use pen_ctl::dataplane::proxy::pool::BackendConfig;
 use pen_ctl::dataplane::proxy::{Config, Proxy, limit};
-use pen_ctl::dataplane::{Affinity, Scheduler, Tracking};
+use pen_ctl::dataplane::{Affinity, Protocol, Scheduler, Tracking};
 
 /// Longer than anything here takes: a test that waits so long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,6 +33,7 @@ pub(crate) fn config(
         hard_limit: None,
     };
     Config {
+        protocol: Protocol::Tcp,
         listen: vec![Endpoint::Inet(listen.parse().unwrap())],
         backends: backends.iter().map(backend).collect(),
         policy: Policy {
@@ -46,6 +47,7 @@ pub(crate) fn config(
         workers: 2,
         connect_timeout: Duration::from_secs(5),
         out_for: Duration::from_secs(30),
+        idle_timeout: Duration::from_secs(60),
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Protocol, Socket, Type};
 
 use super::endpoint::{Endpoint, Peer};
+use super::udp;
 
 /// Connections that may wait to be accepted; the system has a limit of its own (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
@@ -56,6 +57,30 @@ pub fn listen(endpoint: &Endpoint, workers: usize) -> Result<Listeners, ListenEr
     }
 }
 
+/// Takes datagrams at an endpoint for so many workers; for one, where the system does not spread clients over sockets.
+///
+/// # Errors
+/// The system refuses the address; another process listens there; it is a Unix socket.
+pub fn listen_udp(endpoint: &Endpoint, workers: usize) -> Result<Listeners, ListenError> {
+    let wrong = |error| ListenError { endpoint: endpoint.clone(), error };
+    let Endpoint::Inet(address) = endpoint else {
+        return Err(wrong(io::Error::new(io::ErrorKind::InvalidInput, "UDP has no Unix sockets here")));
+    };
+    datagrams(*address, workers).map_err(wrong)
+}
+
+fn datagrams(address: SocketAddr, workers: usize) -> io::Result<Listeners> {
+    let alone = udp::listen(address, false)?;
+    let local = alone.local_addr()?;
+    let endpoint = Endpoint::Inet(local);
+    if !SHARES || workers == 1 {
+        return Ok(Listeners { sockets: vec![alone.into()], endpoint, path: None });
+    }
+    drop(alone);
+    let shared = |_| udp::listen(local, true).map(Socket::from);
+    Ok(Listeners { sockets: (0..workers).map(shared).collect::<io::Result<_>>()?, endpoint, path: None })
+}
+
 fn inet(address: SocketAddr, workers: usize) -> io::Result<Listeners> {
     // Sockets that share a port share it with those of other processes, too. So the first one is opened alone.
     let alone = open(address, false)?;
@@ -74,7 +99,7 @@ fn inet(address: SocketAddr, workers: usize) -> io::Result<Listeners> {
     Ok(Listeners { sockets: (0..workers).map(shared).collect::<io::Result<_>>()?, endpoint, path: None })
 }
 
-/// Whether SO_REUSEPORT spreads TCP connections over the sockets that share a port: socket(7). Elsewhere the last one
+/// Whether SO_REUSEPORT spreads clients over the sockets that share a port: socket(7). Elsewhere the last one
 /// to come gets all of them.
 const SHARES: bool = cfg!(target_os = "linux");
 

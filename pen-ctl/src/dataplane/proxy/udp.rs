@@ -21,8 +21,10 @@ mod counters;
 mod session;
 mod sys;
 mod table;
+mod worker;
 
 pub use counters::{Counters, Dropped};
+pub(super) use worker::Worker;
 
 use answers::Answers;
 use batch::Batch;
@@ -52,6 +54,9 @@ pub trait Backends {
     /// What names a backend.
     type Id: Copy + PartialEq;
 
+    /// What a session keeps for as long as it has its backend; dropping it gives the place there back.
+    type Lease;
+
     /// The backend for that client of that listener, and its address; none of `excluded`, which have just failed this
     /// client. The client's address is never IPv4-mapped.
     fn choose(
@@ -60,6 +65,12 @@ pub trait Backends {
         client: SocketAddr,
         excluded: &[Self::Id],
     ) -> Option<(Self::Id, SocketAddr)>;
+
+    /// A place for a session with the backend that was chosen; `None` if it has just become full.
+    fn enter(&mut self, listener: usize, backend: Self::Id) -> Option<Self::Lease>;
+
+    /// So many bytes went to the backend, and so many came from it.
+    fn carried(&mut self, listener: usize, backend: Self::Id, sent: u64, received: u64);
 
     /// The backend could not be reached, as an ICMP error or the system itself says.
     fn failed(&mut self, listener: usize, backend: Self::Id);
@@ -111,7 +122,7 @@ pub struct Udp<B: Backends> {
     /// whoever has it next finds nothing to receive, which does no harm.
     first: usize,
     listeners: Vec<Listener>,
-    sessions: Table<Session<B::Id>>,
+    sessions: Table<Session<B::Id, B::Lease>>,
     inbox: Batch,
     /// Session and slot of each datagram in the inbox.
     sorted: Vec<(usize, usize)>,
@@ -190,6 +201,11 @@ impl<B: Backends> Udp<B> {
     pub fn retain(&mut self, mut keep: impl FnMut(usize, B::Id) -> bool) -> usize {
         self.sessions
             .retain(|key, session| session.link.as_ref().is_none_or(|link| keep(key.lane, link.backend)))
+    }
+
+    /// Whether some session waits for an answer.
+    pub fn is_awaiting(&self) -> bool {
+        self.sessions.iter().any(|session| session.link.as_ref().is_some_and(|link| link.waiting.is_some()))
     }
 
     /// How many sessions there are.

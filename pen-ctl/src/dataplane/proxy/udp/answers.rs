@@ -74,17 +74,20 @@ impl<B: Backends> Udp<B> {
         let (backend, Answers { batch, ways }) = (link.backend, &mut self.answers);
         let received = batch.receive(link.fd(), ways.len(), ANSWERS, true);
         let listener = &mut self.listeners[key.lane];
+        let mut bytes = 0;
         let from = if listener.bound.is_some() { None } else { Some(key.local) };
         for slot in ways.len()..ways.len() + received.count {
             let arrived = batch.arrived(slot);
             let truncated = arrived.truncated;
             let datagrams = joined(arrived.length, arrived.segment);
             self.counters.answers += datagrams;
+            bytes += arrived.length as u64;
             self.counters.dropped.truncated += if truncated { datagrams } else { 0 };
             ways.push(Way { listener: key.lane, client: key.client, from, truncated });
         }
         if received.count > 0 {
             listener.answered = true;
+            backends.carried(key.lane, backend, 0, bytes);
             if session.answered() {
                 backends.answered(key.lane, backend);
             }

@@ -84,7 +84,7 @@ impl<B: Backends> Udp<B> {
                 return;
             }
             fresh = false;
-            let Some((_, session)) = self.sessions.get_mut(number) else { return };
+            let Some((key, session)) = self.sessions.get_mut(number) else { return };
             let Some(link) = &mut session.link else { return };
             let (inbox, dropped) = (&self.inbox, &mut self.counters.dropped);
             let mut failed = false;
@@ -99,6 +99,8 @@ impl<B: Backends> Udp<B> {
             self.counters.forwarded += sent;
             link.waiting.get_or_insert(now);
             let (gone, left) = rest.split_at(done);
+            let bytes = gone.iter().map(|&(_, slot)| inbox.arrived(slot).length as u64).sum();
+            backends.carried(key.lane, link.backend, bytes, 0);
             for &(_, slot) in gone.iter().filter(|(_, slot)| inbox.arrived(*slot).segment == 0) {
                 session.held.push(inbox.outgoing(slot, None, None).contents);
             }
@@ -160,8 +162,12 @@ impl<B: Backends> Udp<B> {
                 fresh = false;
                 continue;
             };
-            let trouble = match self.connect(number, backend, address) {
-                Ok(()) if self.resend(number, now) => return Ok(()),
+            let Some(lease) = backends.enter(key.lane, backend) else {
+                session.tried.push(backend);
+                continue;
+            };
+            let trouble = match self.connect(number, (backend, lease), address) {
+                Ok(()) if self.resend(number, backends, now) => return Ok(()),
                 Ok(()) => Trouble::Unreachable,
                 Err(error) => Trouble::from(&error),
             };
@@ -187,25 +193,30 @@ impl<B: Backends> Udp<B> {
         backends.failed(key.lane, backend);
     }
 
-    fn connect(&mut self, number: usize, backend: B::Id, address: SocketAddr) -> io::Result<()> {
+    fn connect(
+        &mut self,
+        number: usize,
+        (backend, lease): (B::Id, B::Lease),
+        address: SocketAddr,
+    ) -> io::Result<()> {
         let socket = connected(address)?;
         let token = Token(self.first + LISTENERS + number);
         self.registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
         if let Some((_, session)) = self.sessions.get_mut(number) {
-            session.link = Some(Link { socket, backend, waiting: None, answered: false });
+            session.link = Some(Link { socket, backend, waiting: None, answered: false, _lease: lease });
         }
         Ok(())
     }
 
     /// Sends what is held to the session's new backend; false if that cannot be reached.
-    fn resend(&mut self, number: usize, now: Instant) -> bool {
-        let Some((_, session)) = self.sessions.get_mut(number) else { return true };
+    fn resend(&mut self, number: usize, backends: &mut B, now: Instant) -> bool {
+        let Some((key, session)) = self.sessions.get_mut(number) else { return true };
         let Some(link) = &mut session.link else { return true };
         let dropped = &mut self.counters.dropped;
         let mut reachable = true;
         let held =
             session.held.iter().map(|contents| Outgoing { contents, segment: 0, to: None, from: None });
-        let (sent, _) = send_all(link.fd(), held, |trouble, datagrams| {
+        let (sent, done) = send_all(link.fd(), held.clone(), |trouble, datagrams| {
             reachable = trouble != Trouble::Unreachable;
             if reachable {
                 dropped.unsent(trouble, datagrams);
@@ -214,6 +225,8 @@ impl<B: Backends> Udp<B> {
         });
         if sent > 0 {
             link.waiting = Some(now);
+            let bytes = held.take(done).map(|outgoing| outgoing.contents.len() as u64).sum();
+            backends.carried(key.lane, link.backend, bytes, 0);
         }
         self.counters.forwarded += sent;
         self.counters.resent += sent;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 const HELD: usize = 2048;
 
 /// A client that has sent something.
-pub(super) struct Session<B> {
+pub(super) struct Session<B, L> {
     /// The backend it has now; `None` after a failure with nobody to take over.
-    pub(super) link: Option<Link<B>>,
+    pub(super) link: Option<Link<B, L>>,
     /// Backends that failed since the last answer: not chosen again while another is left.
     pub(super) tried: Vec<B>,
     /// What was sent since the last answer.
@@ -18,16 +18,18 @@ pub(super) struct Session<B> {
 }
 
 /// A socket connected to a backend.
-pub(super) struct Link<B> {
+pub(super) struct Link<B, L> {
     pub(super) socket: UdpSocket,
     pub(super) backend: B,
     /// Since when a datagram has been waiting for an answer.
     pub(super) waiting: Option<Instant>,
     /// The backend has answered through this socket.
     pub(super) answered: bool,
+    /// Its place with the backend.
+    pub(super) _lease: L,
 }
 
-impl<B: Copy + PartialEq> Session<B> {
+impl<B: Copy + PartialEq, L> Session<B, L> {
     /// One that has no backend yet.
     pub(super) fn new() -> Self {
         Self { link: None, tried: Vec::new(), held: Held::default() }
@@ -58,7 +60,7 @@ impl<B: Copy + PartialEq> Session<B> {
     }
 }
 
-impl<B> Link<B> {
+impl<B, L> Link<B, L> {
     /// The socket's descriptor.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

@@ -76,6 +76,11 @@ impl<T> Table<T> {
         (number, evicted)
     }
 
+    /// All sessions.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().map(|(_, entry)| &entry.session)
+    }
+
     /// The session of that number.
     pub(super) fn get(&self, number: usize) -> Option<(&Key, &T)> {
         self.entries.get(number).map(|entry| (&entry.key, &entry.session))

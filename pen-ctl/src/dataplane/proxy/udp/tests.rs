@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
@@ -27,15 +28,28 @@ struct Listed {
     clients: Vec<SocketAddr>,
     failed: Vec<usize>,
     answered: Vec<usize>,
+    /// Bytes to and from backends.
+    carried: (u64, u64),
+    /// As many as there are sessions with a backend, and one.
+    places: Rc<()>,
 }
 
 impl Backends for Listed {
     type Id = usize;
+    type Lease = Rc<()>;
 
     fn choose(&mut self, _: usize, client: SocketAddr, excluded: &[usize]) -> Option<(usize, SocketAddr)> {
         self.clients.push(client);
         let mut left = self.addresses.iter().copied().enumerate();
         left.find(|(id, _)| !excluded.contains(id))
+    }
+
+    fn enter(&mut self, _: usize, _: usize) -> Option<Rc<()>> {
+        Some(Rc::clone(&self.places))
+    }
+
+    fn carried(&mut self, _: usize, _: usize, sent: u64, received: u64) {
+        self.carried = (self.carried.0 + sent, self.carried.1 + received);
     }
 
     fn failed(&mut self, _: usize, backend: usize) {

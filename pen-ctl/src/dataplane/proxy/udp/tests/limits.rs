@@ -28,6 +28,7 @@ fn idle_sessions_end() {
     driver.now = started + IDLE - Duration::from_secs(1);
     driver.round(Duration::ZERO);
     assert_eq!(driver.udp.sessions(), 600);
+    assert_eq!(Rc::strong_count(&driver.backends.places), 601);
     driver.now = started + IDLE;
     let mut due = driver.udp.finish(&mut driver.backends, driver.now);
     assert_eq!(due, Some(driver.now), "more than one turn's worth");
@@ -35,6 +36,7 @@ fn idle_sessions_end() {
         due = driver.udp.finish(&mut driver.backends, driver.now);
     }
     assert_eq!((driver.udp.sessions(), driver.udp.counters().expired), (0, 600));
+    assert_eq!(Rc::strong_count(&driver.backends.places), 1);
 }
 
 /// The bound holds, and newcomers are served at the cost of the oldest.

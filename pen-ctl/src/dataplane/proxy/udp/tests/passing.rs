@@ -25,6 +25,7 @@ fn answers_reach_the_client_from_where_it_sent_to() {
             assert_eq!(driver.receive(&client).0, b"late");
             assert_eq!(driver.backends.answered, [0], "counted once for a session");
             assert_eq!(driver.udp.counters().answered, 4);
+            assert_eq!(driver.backends.carried, (5, 15));
         }
     }
 }
