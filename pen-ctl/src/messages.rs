@@ -85,6 +85,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ),
     ("an address or a prefix such as \"192.0.2.0/24\"", "a query holds nothing but text"),
     ("netlink family {name} has no number", "every kernel says it"),
+    ("more than {LISTENERS} UDP listeners in one worker", "a proxy has one"),
     ("no MAC: {why}", "why a backend does not serve: status has a column for it"),
     ("waiting for its MAC", "why a backend does not serve: status has a column for it"),
     ("no MAC: a backend with `vlan` needs `mac`", "why a backend does not serve: status has a column for it"),

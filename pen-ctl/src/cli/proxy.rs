@@ -143,8 +143,10 @@ impl Signals {
         let threads = proxy.take_threads();
         let mut ended = tokio::task::spawn_blocking(move || {
             threads.into_iter().try_for_each(|thread| match thread.join() {
-                Ok(worked) => worked.map_err(|error| format!("poll: {error}")),
-                Err(_) => Err("a worker ended unexpectedly".to_owned()),
+                Ok(worked) => {
+                    worked.map_err(|error| format!("wait for connections: {error}; start it again"))
+                }
+                Err(_) => Err("a worker ended unexpectedly; start it again, and report it".to_owned()),
             })
         });
         let mut draining = false;

@@ -67,7 +67,7 @@ pub enum StartError {
     #[error("backend {0}: {1}")]
     Backend(Endpoint, io::Error),
     /// The system lacks something that every worker needs.
-    #[error("start a worker: {0}")]
+    #[error("start a worker: {0}; raise the limit of open files (ulimit -n), or free memory")]
     Worker(io::Error),
 }
 
@@ -107,7 +107,10 @@ impl Proxy {
         for BackendConfig { endpoint, .. } in &config.backends {
             endpoint.to_socket_address().map_err(|error| StartError::Backend(endpoint.clone(), error))?;
             if config.protocol == Protocol::Udp && !endpoint.is_inet() {
-                let error = io::Error::new(io::ErrorKind::InvalidInput, "UDP has no Unix sockets here");
+                let error = io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "UDP has no Unix sockets here; use an address with a port",
+                );
                 return Err(StartError::Backend(endpoint.clone(), error));
             }
         }

@@ -7,6 +7,7 @@ mod desired;
 mod file;
 mod kernel;
 mod launch;
+mod proxy;
 mod setup;
 mod state;
 mod typed;
@@ -30,6 +31,7 @@ pub(super) fn rows() -> Vec<Row> {
         kernel::rows(),
         setup::rows(),
         launch::rows(),
+        proxy::rows(),
     ]
     .into_iter()
     .flatten()

@@ -93,10 +93,15 @@ impl Backend {
                     Ok(address) => Some(SocketAddr::new(address, port)),
                     Err(_) => (host.as_str(), port)
                         .to_socket_addrs()
-                        .map_err(|error| format!("backend {host}: {error}"))?
+                        .map_err(|error| {
+                            format!(
+                                "backend {host}: {error}; write an address, or see that the name is known"
+                            )
+                        })?
                         .next(),
                 };
-                let found = found.ok_or_else(|| format!("backend {host}: the name has no address"))?;
+                let found = found
+                    .ok_or_else(|| format!("backend {host}: the name has no address; write an address"))?;
                 (Endpoint::Inet(found), *max)
             }
         };

@@ -64,7 +64,10 @@ pub fn listen(endpoint: &Endpoint, workers: usize) -> Result<Listeners, ListenEr
 pub fn listen_udp(endpoint: &Endpoint, workers: usize) -> Result<Listeners, ListenError> {
     let wrong = |error| ListenError { endpoint: endpoint.clone(), error };
     let Endpoint::Inet(address) = endpoint else {
-        return Err(wrong(io::Error::new(io::ErrorKind::InvalidInput, "UDP has no Unix sockets here")));
+        return Err(wrong(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "UDP has no Unix sockets here; use an address with a port",
+        )));
     };
     datagrams(*address, workers).map_err(wrong)
 }
