@@ -219,36 +219,40 @@ fn word(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// A family of gauges; none without members, which some readers take for a mistake.
+/// A family of gauges.
 fn gauges<L: EncodeLabelSet>(
     to: To<'_, '_>,
     name: &str,
     help: &str,
     members: impl IntoIterator<Item = (L, u64)>,
 ) -> fmt::Result {
-    let mut members = members.into_iter().peekable();
-    if members.peek().is_none() {
-        return Ok(());
-    }
-    let kind = ConstGauge::new(0_u64).metric_type();
-    let mut family = to.encode_descriptor(name, &sentence(help), None, kind)?;
-    members.try_for_each(|(labels, value)| ConstGauge::new(value).encode(family.encode_family(&labels)?))
+    family(to, name, help, members, ConstGauge::<u64>::new)
 }
 
-/// The same of counters: `_total` is put behind the name.
+/// A family of counters: `_total` is put behind the name.
 fn counters<L: EncodeLabelSet>(
     to: To<'_, '_>,
     name: &str,
     help: &str,
     members: impl IntoIterator<Item = (L, u64)>,
 ) -> fmt::Result {
+    family(to, name, help, members, ConstCounter::<u64>::new)
+}
+
+/// A family of what `metric` makes; none without members, which some readers take for a mistake.
+fn family<L: EncodeLabelSet, M: EncodeMetric>(
+    to: To<'_, '_>,
+    name: &str,
+    help: &str,
+    members: impl IntoIterator<Item = (L, u64)>,
+    metric: impl Fn(u64) -> M,
+) -> fmt::Result {
     let mut members = members.into_iter().peekable();
     if members.peek().is_none() {
         return Ok(());
     }
-    let kind = ConstCounter::new(0_u64).metric_type();
-    let mut family = to.encode_descriptor(name, &sentence(help), None, kind)?;
-    members.try_for_each(|(labels, value)| ConstCounter::new(value).encode(family.encode_family(&labels)?))
+    let mut family = to.encode_descriptor(name, &sentence(help), None, metric(0).metric_type())?;
+    members.try_for_each(|(labels, value)| metric(value).encode(family.encode_family(&labels)?))
 }
 
 /// As prometheus-client ends the help of what is registered.

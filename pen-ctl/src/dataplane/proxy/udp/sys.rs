@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::ptr;
 
 use socket2::SockAddr;
 
@@ -28,6 +29,9 @@ pub(super) const CHUNK: usize = 32;
 
 /// Bytes of a slot's buffer: more than the largest payload of a datagram (65,527 bytes, over IPv6).
 pub(super) const SLOT: usize = 65_536;
+
+/// A vector of nothing.
+const NO_VECTOR: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
 
 /// What is known of a datagram that came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,7 +113,7 @@ impl Slot {
 
     fn sender(&self, length: libc::socklen_t) -> Option<SocketAddr> {
         // SAFETY: the storage is plain bytes.
-        let name = unsafe { std::ptr::read(&raw const self.name) };
+        let name = unsafe { ptr::read(&raw const self.name) };
         // SAFETY: the kernel wrote an address of that length, which fits (a longer one would have been cut), into
         // storage that was zeroed before.
         let address = unsafe { SockAddr::new(name, length.min(self.name.size_of())) };

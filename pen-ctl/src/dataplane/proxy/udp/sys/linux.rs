@@ -4,9 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::{Address, CHUNK, Outgoing, Received, SLOT, Slot};
-
-const NO_VECTOR: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+use super::{Address, CHUNK, NO_VECTOR, Outgoing, Received, SLOT, Slot};
 
 /// One recvmmsg(2).
 pub(super) fn receive(
