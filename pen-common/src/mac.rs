@@ -1,6 +1,6 @@
 //! MAC addresses as words of the map ABI, and the filter that tells most of them from those of backends.
 
-use crate::abi::{Backend, Interface, LOOP_FILTER_WORDS, MAC_MASK, NO_BACKEND, Slot, interface_flags};
+use crate::abi::{Backend, Interface, LOOP_FILTER_WORDS, MAC_MASK, interface_flags};
 
 /// A MAC as a word: 48 bits, first byte lowest.
 #[inline(always)]
@@ -61,16 +61,6 @@ impl Interface {
     #[inline(always)]
     pub const fn announces(&self) -> bool {
         self.word & interface_flags::ANNOUNCE != 0
-    }
-}
-
-impl Slot {
-    /// Nobody's.
-    pub const EMPTY: Self = Self::owned_by(NO_BACKEND);
-
-    /// Owned by the backend of this index, unmarked.
-    pub const fn owned_by(owner: u16) -> Self {
-        Self { owner, previous: NO_BACKEND, window: crate::abi::slot_phase::UNMARKED }
     }
 }
 

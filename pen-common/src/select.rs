@@ -1,10 +1,12 @@
 //! Chooses a backend: the one that is remembered, else from the slot its hash names, or by turns.
 
 use crate::abi::{
-    Address, Backend, Directory, NO_BACKEND, ServiceEntry, Tracked, backend_flags, service_flags,
+    Address, Backend, Directory, NO_BACKEND, ServiceEntry, Slot, Tracked, backend_flags, service_flags,
 };
 use crate::hash;
 use crate::parse::Ports;
+use crate::service::TCP;
+use crate::slot::Phase;
 use crate::tables::{Memory, Puzzle, Tables};
 use crate::track::{self, Aligned, Key};
 
@@ -28,8 +30,11 @@ pub struct Flow<'a> {
     pub ports: Ports,
 }
 
-/// The backend of a flow: who is remembered, else, with round-robin, whose turn it is to get what `is_new`, else whom
-/// the slot names; what is new is remembered if it may be.
+/// The backend of a flow: who is remembered, where anybody may be; else, with round-robin, whose turn it is to get what
+/// is new, else whom the slot names. What may be remembered is.
+///
+/// With tracking `full` memory is asked first, and the slot only of whom nobody remembers; else the slot first, which
+/// tells whether anybody is remembered at all.
 #[inline(always)]
 pub fn choose<'a, K: Key, T: Tables>(
     tables: &'a T,
@@ -39,10 +44,33 @@ pub fn choose<'a, K: Key, T: Tables>(
     is_new: impl FnOnce() -> bool,
 ) -> Option<Chosen<'a>> {
     let Flow { service, client, ports } = flow;
-    let by_slot = || by_slot(tables, service, slot_number(directory, service, client, ports));
-    if !track::remembers(service) {
-        return by_slot();
+    let slot = || {
+        let number = slot_number(directory, service, client, ports);
+        tables.slot(service.service, service.table_half, number)
+    };
+    if track::remembers_all(service) {
+        return recalled::<K, _>(tables, directory, flow, may_remember, slot, is_new);
     }
+    let slot = slot()?;
+    if track::remembers(service) && slot.phase() != Phase::Unmarked {
+        // A datagram that nobody remembers may be of a flow that was there before.
+        let begins = || service.protocol == TCP && is_new();
+        return recalled::<K, _>(tables, directory, flow, may_remember, || Some(slot), begins);
+    }
+    by_slot(tables, service, slot, true)
+}
+
+/// The backend of a flow that may be remembered.
+#[inline(always)]
+fn recalled<'a, K: Key, T: Tables>(
+    tables: &'a T,
+    directory: &Directory,
+    flow: Flow<'_>,
+    may_remember: bool,
+    slot: impl FnOnce() -> Option<Slot>,
+    is_new: impl FnOnce() -> bool,
+) -> Option<Chosen<'a>> {
+    let Flow { service, client, ports } = flow;
     let key = Aligned(K::new(service, client, ports));
     let now = track::now(directory, tables.jiffies());
     let memory = key.0.recall(tables);
@@ -55,18 +83,27 @@ pub fn choose<'a, K: Key, T: Tables>(
             return Some(Chosen { index: tracked.backend, backend });
         }
     }
-    let takes_turn = service.flags & service_flags::ROUND_ROBIN != 0 && is_new();
-    let by_turn = if takes_turn { by_turn(tables, service) } else { None };
-    let chosen = by_turn.or_else(by_slot)?;
+    let slot = slot()?;
+    let takes_turns = service.flags & service_flags::ROUND_ROBIN != 0;
+    let opens = (takes_turns || slot.phase() == Phase::Open) && is_new();
+    let by_turn = if takes_turns && opens { by_turn(tables, service) } else { None };
+    let chosen = by_turn.or_else(|| by_slot(tables, service, slot, opens))?;
     if may_remember {
         let generation = chosen.backend.generation;
         let tracked = Aligned(Tracked { backend: chosen.index, generation, seen: now });
         match memory {
             Some(memory) => memory.replace(tracked.0),
-            None => key.0.remember(tables, &tracked.0),
+            None if remembers_newcomers(service, slot) => key.0.remember(tables, &tracked.0),
+            None => {}
         }
     }
     Some(chosen)
+}
+
+/// Whether what nobody remembers is: with tracking `transitions` only while it may be told apart later.
+#[inline(always)]
+fn remembers_newcomers(service: &ServiceEntry, slot: Slot) -> bool {
+    track::remembers_all(service) || slot.phase() == Phase::Open
 }
 
 /// The slot of a packet: by its client, or by its flow.
@@ -81,11 +118,16 @@ pub fn slot_number(directory: &Directory, service: &ServiceEntry, client: &Addre
     hash::slot(hash)
 }
 
-/// Who gets a packet of this slot: its owner, or, when that one is gone, its previous owner.
+/// Who gets a packet of this slot that nobody remembers; `opens`: it begins a flow.
 #[inline(always)]
-pub fn by_slot<'a, T: Tables>(tables: &'a T, service: &ServiceEntry, number: u32) -> Option<Chosen<'a>> {
-    let slot = tables.slot(service.service, service.table_half, number)?;
-    alive(tables, service, slot.owner).or_else(|| alive(tables, service, slot.previous))
+pub fn by_slot<'a, T: Tables>(
+    tables: &'a T,
+    service: &ServiceEntry,
+    slot: Slot,
+    opens: bool,
+) -> Option<Chosen<'a>> {
+    let [first, second] = slot.candidates(opens);
+    alive(tables, service, first).or_else(|| alive(tables, service, second))
 }
 
 /// Who gets a newcomer of a service with round-robin: whose turn it is, if that one is serving.

@@ -78,6 +78,18 @@ impl Key for TrackKeyV6 {
     }
 }
 
+/// How long an unused memory of a service counts, in seconds; 0 = for ever.
+#[inline(always)]
+pub const fn lifetime(service: &ServiceEntry) -> u32 {
+    if remembers_all(service) { service.tracking_timeout } else { service.transition }
+}
+
+/// Whether every client, or flow, of a service is remembered.
+#[inline(always)]
+pub const fn remembers_all(service: &ServiceEntry) -> bool {
+    service.flags & service_flags::TRACK_FULL != 0
+}
+
 /// Whether packets of a service are remembered at all.
 #[inline(always)]
 pub const fn remembers(service: &ServiceEntry) -> bool {
@@ -87,7 +99,13 @@ pub const fn remembers(service: &ServiceEntry) -> bool {
 /// The second of the data plane's clock.
 #[inline(always)]
 pub const fn now(directory: &Directory, jiffies: u64) -> u32 {
-    ((jiffies >> 2).wrapping_mul(directory.clock_multiplier) >> 24) as u32
+    second(jiffies, directory.clock_multiplier)
+}
+
+/// The same, by the directory's multiplier.
+#[inline(always)]
+pub const fn second(jiffies: u64, multiplier: u64) -> u32 {
+    ((jiffies >> 2).wrapping_mul(multiplier) >> 24) as u32
 }
 
 /// Whether something last seen then still counts now; a timeout of 0 never ends.
@@ -114,7 +132,7 @@ pub fn recall<'a, T: Tables>(
     let counts = backend.generation == tracked.generation
         && backend.service == service.service
         && backend.has(backend_flags::USABLE)
-        && is_fresh(tracked.seen, now, service.tracking_timeout);
+        && is_fresh(tracked.seen, now, lifetime(service));
     if counts { Some(backend) } else { None }
 }
 

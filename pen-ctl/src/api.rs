@@ -4,11 +4,11 @@ pub mod configuration;
 pub mod document;
 pub mod event;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataplane::BackendAddress;
 use crate::metrics::Snapshot;
 use crate::state::desired::InterfaceSpec;
 use crate::state::revision::{Condition, Revision};
@@ -83,7 +83,7 @@ pub enum Request {
         /// Of which service.
         service: String,
         /// Which.
-        address: IpAddr,
+        address: BackendAddress,
         /// What.
         spec: BackendSpec,
     },
@@ -92,14 +92,14 @@ pub enum Request {
         /// Of which service.
         service: String,
         /// Which.
-        address: IpAddr,
+        address: BackendAddress,
     },
     /// Drain a backend and remove it when nobody is left on it, or after a time: [`Reply::Backend`].
     BackendDrain {
         /// Of which service.
         service: String,
         /// Which.
-        address: IpAddr,
+        address: BackendAddress,
         /// After how long it is removed whoever is left.
         within: Duration,
     },
@@ -359,12 +359,14 @@ mod tests {
     use super::*;
     use crate::state::spec::ServiceSpec;
     use crate::state::store::StoreError;
-    use crate::state::text::backend_address;
 
     #[test]
     fn a_hint_begins_behind_what_was_typed() {
-        let error = ApiError::from(backend_address("10.0.0.11; rm").unwrap_err());
-        assert_eq!(error.message, "backend address `10.0.0.11; rm` is not an IP address");
+        let error = ApiError::from("10.0.0.11; rm".parse::<BackendAddress>().unwrap_err());
+        assert_eq!(
+            error.message,
+            "backend address `10.0.0.11; rm` is neither an IP address, with or without a port, nor the path of a Unix socket"
+        );
         assert!(error.hint.starts_with("write it as "), "{}", error.hint);
         let path = std::path::PathBuf::from("/var/lib/a; b");
         let error = ApiError::from(StoreError::InUse { path, pid: "7".to_owned() });

@@ -15,13 +15,7 @@ use crate::state::validate;
 
 pub mod forms;
 #[cfg(target_os = "linux")]
-mod kernel;
-#[cfg(target_os = "linux")]
 pub mod perform;
-#[cfg(target_os = "linux")]
-mod plan;
-#[cfg(target_os = "linux")]
-mod record;
 
 /// The interface that everybody has and that answers for nothing.
 pub const LOOPBACK: &str = "lo";

@@ -39,7 +39,7 @@ pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/pen";
 /// answers go directly back (direct server return).
 ///
 /// A controller (`pen-ctl run`) keeps the kernel equal to what was asked for; every other command talks to it.
-/// Packets keep flowing while it is stopped.
+/// Packets keep flowing while it is stopped; where the proxy moves them instead, it ends with its controller.
 #[derive(Debug, Parser)]
 #[command(
     name = "pen-ctl",
@@ -106,7 +106,7 @@ pub enum Command {
     Attach(interface::AttachArgs),
     /// Detach from network interfaces
     Detach(interface::DetachArgs),
-    /// Stop the controller; packets keep flowing unless --detach
+    /// Stop the controller; packets keep flowing unless --detach, but a proxy ends with it
     Stop(interface::StopArgs),
     /// Add, change, remove and look at services
     #[command(
@@ -114,7 +114,7 @@ pub enum Command {
         after_help = "Examples:\n  pen-ctl service add web 10.0.0.100:80/tcp\n  pen-ctl service set web --affinity flow\n  \
                       pen-ctl service show web"
     )]
-    Service(service::ServiceCommand),
+    Service(Box<service::ServiceCommand>),
     /// Add, change, remove and look at the servers behind services
     #[command(
         subcommand,
@@ -146,7 +146,7 @@ pub enum Command {
     History(configuration::HistoryArgs),
     /// Say whether a configuration file is right; needs neither root nor a controller
     Check(look::CheckArgs),
-    /// Balance TCP in the foreground, in this process: no root, no controller, no file
+    /// Balance TCP or UDP in the foreground, in this process: no root, no controller, no file
     Proxy(proxy::ProxyArgs),
     /// Print completions of commands and options for a shell
     Completions(completions::CompletionsArgs),
@@ -233,7 +233,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Attach(args) => interface::attach(&global, &args),
         Command::Detach(args) => interface::detach(&global, &args),
         Command::Stop(args) => interface::stop(&global, &args),
-        Command::Service(command) => service::execute(&global, command),
+        Command::Service(command) => service::execute(&global, *command),
         Command::Backend(command) => backend::execute(&global, command),
         Command::Client(command) => client::execute(&global, command),
         Command::Status(_) => look::status(&global),
@@ -260,7 +260,9 @@ fn as_it_stays(option: clap::Arg) -> clap::Arg {
 }
 
 /// Runs what waits for the kernel or the network to its end.
-fn wait_for<T, E: Into<CliError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, CliError> {
+pub(crate) fn wait_for<T, E: Into<CliError>>(
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::failed(format!("start: {error}")))?;
     runtime.block_on(work).map_err(Into::into)

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use toml::Spanned;
 
 use crate::api::{ApiError, ErrorCode, plain, split_hint_behind};
+use crate::dataplane::{Choice, Kind};
 use crate::server::tcp;
 use crate::state::desired::{Desired, InterfaceSpec, Service};
 use crate::state::spec::ServiceSpec;
@@ -38,6 +39,7 @@ pub struct ConfigError {
 /// A file that was read and found good.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    dataplane: Choice,
     seed: Option<u64>,
     interfaces: Option<Vec<InterfaceSpec>>,
     http: Option<SocketAddr>,
@@ -50,6 +52,8 @@ pub struct Config {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(default)]
+    dataplane: Choice,
     #[serde(default, with = "text::optional_seed")]
     seed: Option<u64>,
     interfaces: Option<Vec<Spanned<InterfaceSpec>>>,
@@ -78,8 +82,14 @@ pub fn read(path: &Path) -> Result<String, ConfigError> {
 }
 
 impl Config {
-    /// Checks a file's text, whole. `file` is what messages call it.
+    /// Checks a file's text, whole, by the rules of the data plane that it names; where it names none, it must be right
+    /// for one. `file` is what messages call it.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        Self::parse_for(file, text, None)
+    }
+
+    /// The same by the rules of `kind`, whatever the file says.
+    pub fn parse_for(file: &str, text: &str, kind: Option<Kind>) -> Result<Self, ConfigError> {
         let at = |span: Option<Range<usize>>, message: &str| ConfigError {
             file: file.to_owned(),
             position: span.map(|span| position(text, span.start)),
@@ -88,7 +98,7 @@ impl Config {
         let toml_error = |error: toml::de::Error| at(error.span(), error.message());
         let table = toml::de::DeTable::parse(text).map_err(toml_error)?;
         keys::check(table.get_ref()).map_err(|(span, message)| at(Some(span), &message))?;
-        let File { seed, interfaces, http, tracking_clients, services } =
+        let File { dataplane, seed, interfaces, http, tracking_clients, services } =
             toml::from_str(text).map_err(toml_error)?;
 
         for spec in &services {
@@ -96,6 +106,7 @@ impl Config {
         }
         let places = Places::new(&interfaces, &services, table.get_ref());
         let config = Self {
+            dataplane,
             seed,
             interfaces: interfaces.map(|all| all.into_iter().map(Spanned::into_inner).collect()),
             http,
@@ -104,7 +115,7 @@ impl Config {
             digest: digest(text),
         };
         let alone = config.onto(&Desired::new(0)).map_err(|error| at(None, &error.to_string()))?;
-        places.check(&alone).map_err(|(span, message)| at(span, &message))?;
+        places.check(&alone, kind.or(dataplane.kind())).map_err(|(span, message)| at(span, &message))?;
         Ok(config)
     }
 
@@ -121,6 +132,11 @@ impl Config {
             new.services.push(service);
         }
         Ok(new)
+    }
+
+    /// What the file wants to move packets.
+    pub fn dataplane(&self) -> Choice {
+        self.dataplane
     }
 
     /// SHA-256 of the text, in hexadecimal: says whether a file is the one applied last.

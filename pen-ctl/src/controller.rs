@@ -14,9 +14,14 @@ mod losses;
 mod metrics;
 mod occupancy;
 mod own_file;
+mod policy;
 mod reconcile;
+mod retold;
+mod serving;
 mod status;
 mod trial;
+mod unasked;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -31,17 +36,20 @@ pub use file::{applies_at_start, apply_at_start};
 pub use http::wanted_address;
 pub use occupancy::TableCount;
 pub use trial::expire_at_start;
+pub use windows::WindowsToEnd;
 
 use crate::api::document::{BackendList, ChangeDocument, ServiceList};
 use crate::api::event::Kind;
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Reply, Request};
-use crate::dataplane::{DataPlane, DataPlaneError, HealthStatus, Observed, ServiceKey};
+use crate::check::Check;
+use crate::dataplane::{self, BackendAddress, DataPlane, DataPlaneError, HealthStatus, Observed, ServiceKey};
+use crate::hooks::Hooks;
 use crate::journal::{Journal, Note};
 use crate::metrics::timings::Timings;
 use crate::server::tcp::Door;
 use crate::state::revision::Revision;
 use crate::state::store::{Cause, Store};
-use crate::surroundings::{Check, Event, Surroundings, Watched};
+use crate::surroundings::{Event, Ground, Hop, Surroundings, Watched};
 use crate::target::{Seen, Sighting, Standings};
 use crate::tracked::View;
 use announce::Announced;
@@ -50,6 +58,9 @@ use losses::Losses;
 use occupancy::Occupancy;
 use own_file::OwnFile;
 use reconcile::Subject;
+use retold::Retold;
+use unasked::Unasked;
+use windows::Windows;
 
 /// What a controller is started with beside its parts.
 #[derive(Clone, Debug)]
@@ -89,6 +100,8 @@ pub struct Controller {
     clock: Box<dyn Clock>,
     options: Options,
     seen: Seen,
+    /// Interfaces are known, if only that there are none to know.
+    met: bool,
     /// Interfaces are known, and what the data plane held when we came is adopted.
     started: bool,
     /// Asked to end: the data plane is left as it is.
@@ -103,14 +116,18 @@ pub struct Controller {
     /// Services whose first table was due already.
     built: BTreeSet<ServiceKey>,
     watched: BTreeMap<IpAddr, Watched>,
-    probed: Vec<(ServiceKey, IpAddr, Check)>,
+    probed: Vec<(ServiceKey, BackendAddress, Check, Hop)>,
     announced: Announced,
     drains: Drains,
     occupancy: Occupancy,
+    windows: Windows,
     own_file: OwnFile,
     losses: Losses,
+    unasked: Unasked,
+    hooks: Hooks,
+    retold: Retold,
     /// How often health changed, by backend that is there now.
-    transitions: BTreeMap<(ServiceKey, IpAddr), u64>,
+    transitions: BTreeMap<(ServiceKey, BackendAddress), u64>,
     /// Who asked for what is being done.
     user: Option<u32>,
     /// When (uptime) what is on trial is rolled back.
@@ -136,6 +153,7 @@ impl Controller {
             clock,
             options,
             seen: Seen::default(),
+            met: false,
             started: false,
             ended: false,
             observed: Observed::default(),
@@ -148,8 +166,12 @@ impl Controller {
             announced: Announced::default(),
             drains: Drains::default(),
             occupancy: Occupancy::default(),
+            windows: Windows::default(),
             own_file: OwnFile::default(),
             losses: Losses::default(),
+            unasked: Unasked::default(),
+            hooks: Hooks::default(),
+            retold: Retold::default(),
             transitions: BTreeMap::new(),
             user: None,
             trial_due: None,
@@ -178,6 +200,16 @@ impl Controller {
         // Whatever it came to: what holds now is in the history.
         self.record(user, cause);
         Ok(Answered { reply: reply?, revision: self.revision() })
+    }
+
+    /// Ends it, and gives back what moves packets, as it stands.
+    pub fn into_plane(self) -> Box<dyn DataPlane> {
+        self.plane
+    }
+
+    /// What moves packets.
+    pub fn kind(&self) -> dataplane::Kind {
+        self.plane.kind()
     }
 
     /// Which desired state there is.
@@ -223,6 +255,7 @@ impl Controller {
         match event {
             Event::Links(links) => {
                 self.seen.links = links;
+                self.met = true;
                 self.start();
             }
             Event::Neighbor { address, resolution } => {
@@ -230,22 +263,25 @@ impl Controller {
                     self.seen.resolutions.insert(address, resolution);
                 }
             }
-            Event::Health { key, address, status, detail } => {
-                self.hear_of_health(key, address, status, detail)
+            Event::Health { key, address, status, detail, ground, advice } => {
+                let since = self.clock.unix_seconds();
+                self.hear_of_health((key, address), Sighting { status, detail, ground, since, advice });
             }
+            Event::Unaskable(why) => self.seen.unaskable = why,
         }
     }
 
-    fn hear_of_health(&mut self, key: ServiceKey, address: IpAddr, status: HealthStatus, detail: String) {
-        let now = self.clock.unix_seconds();
+    fn hear_of_health(&mut self, (key, address): (ServiceKey, BackendAddress), seen: Sighting) {
         let Some(sighting) = self.seen.health.get_mut(&(key, address)) else { return };
-        let before = std::mem::replace(sighting, Sighting { status, detail: detail.clone(), since: now });
-        if before.status == status {
+        let before = std::mem::replace(sighting, seen.clone());
+        let message = if before.status == seen.status {
             sighting.since = before.since;
-            return;
-        }
-        *self.transitions.entry((key, address)).or_default() += 1;
-        let message = format!("{status} (was {}): {detail}", before.status);
+            let Some(message) = other_news(&before, &seen) else { return };
+            message
+        } else {
+            *self.transitions.entry((key, address)).or_default() += 1;
+            format!("{} (was {}): {}", seen.status, before.status, seen.detail)
+        };
         self.journal().note(Note {
             service: Some(self.service_name(&key)),
             backend: Some(address),
@@ -256,11 +292,12 @@ impl Controller {
     /// Looks the data plane up afresh and repairs what someone else changed. Called every five seconds.
     pub fn tick(&mut self) {
         let _ = self.store.settle();
-        if !self.seen.links.is_empty() {
+        if self.met {
             self.start();
         }
         self.reconcile();
         self.look_for_losses();
+        self.look_for_unasked();
         self.plane.drain_log();
     }
 
@@ -269,7 +306,8 @@ impl Controller {
     pub fn wake_in(&self) -> Option<Duration> {
         let first_table = self.seen.first_tables.values().min();
         let first_table = first_table.map(|due| due.saturating_sub(self.clock.uptime()));
-        [first_table, self.deadline_in(), self.census_in(), self.trial_in()].into_iter().flatten().min()
+        let others = [self.deadline_in(), self.census_in(), self.trial_in(), self.share_grows_in()];
+        first_table.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Interfaces are known: requests may come.
@@ -331,7 +369,8 @@ impl Controller {
         }
         self.ended = true;
         let warnings = self.unconfirmed().into_iter().collect();
-        Ok(Reply::Changed(ChangeDocument { changed: true, warnings }))
+        let forwards = (self.kind() == dataplane::Kind::Proxy).then_some(false);
+        Ok(Reply::Changed(ChangeDocument { changed: true, warnings, forwards }))
     }
 }
 
@@ -342,6 +381,19 @@ pub(crate) fn no_service(name: &str) -> ApiError {
         format!("there is no service {}", name.escape_debug()),
         "`pen-ctl service list` shows those there are",
     )
+}
+
+/// What else than its verdict is new about a backend that is up: whether it can be asked, and its share.
+fn other_news(before: &Sighting, seen: &Sighting) -> Option<String> {
+    let (was, is) = (before.ground == Ground::Unasked, seen.ground == Ground::Unasked);
+    match (seen.status, seen.advice.weight) {
+        (HealthStatus::Up, _) if is && !was => Some(format!("still up; {}", seen.detail)),
+        (HealthStatus::Up, _) if was && !is => Some(format!("checked again: {}", seen.detail)),
+        (_, Some(percent)) if before.advice.weight != seen.advice.weight => {
+            Some(format!("its share is {percent} % of its weight: {}", seen.detail))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

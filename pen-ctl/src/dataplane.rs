@@ -5,13 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use address::{BackendAddress, UnixPath, VipAddress};
+pub use kind::{
+    Choice, Connections, Kind, OnDown, ProxyBackend, ProxyProtocol, ProxySettings, ServiceConnections,
+};
+
+pub mod address;
 pub mod clients;
 pub mod fake;
+pub mod kind;
 pub mod proxy;
 #[cfg(target_os = "linux")]
 pub mod xdp;
@@ -30,8 +36,8 @@ pub enum Protocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceKey {
     /// The VIP.
-    pub address: IpAddr,
-    /// Port; 0 = every port.
+    pub address: VipAddress,
+    /// Port; 0 = every port, or of a Unix socket ([`ServiceKey::is_every_port`]).
     pub port: u16,
     /// Transport protocol.
     pub protocol: Protocol,
@@ -57,8 +63,10 @@ pub enum Scheduler {
     /// The owner of its slot in a weighted Maglev table.
     #[default]
     Maglev,
-    /// Backends by turns, as their weights say; goes with tracking [`Tracking::Full`].
+    /// Backends by turns, as their weights say; under XDP it goes with tracking [`Tracking::Full`].
     RoundRobin,
+    /// Whoever has the fewest connections for its weight; in the proxy only.
+    LeastConnections,
 }
 
 /// Memory of which backend was given.
@@ -131,7 +139,7 @@ pub struct BackendPath {
 }
 
 /// Settings of a service that the data plane acts on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceSettings {
     /// What the choice hashes.
     pub affinity: Affinity,
@@ -145,6 +153,8 @@ pub struct ServiceSettings {
     pub transition: Duration,
     /// What becomes of packets when nobody is serving.
     pub on_empty: OnEmpty,
+    /// What only the proxy acts on; `None` under XDP.
+    pub proxy: Option<ProxySettings>,
 }
 
 /// A backend as the data plane should hold it.
@@ -160,13 +170,15 @@ pub struct BackendTarget {
     pub health: HealthStatus,
     /// Since when, seconds since the Unix epoch.
     pub health_since: u64,
+    /// What only the proxy acts on; `None` under XDP.
+    pub proxy: Option<ProxyBackend>,
 }
 
 /// One who shares a slot table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member {
     /// The backend's address.
-    pub address: IpAddr,
+    pub address: BackendAddress,
     /// 1 to 1000.
     pub weight: u16,
 }
@@ -177,7 +189,7 @@ pub struct ServiceTarget {
     /// Its settings.
     pub settings: ServiceSettings,
     /// Its backends.
-    pub backends: BTreeMap<IpAddr, BackendTarget>,
+    pub backends: BTreeMap<BackendAddress, BackendTarget>,
     /// Who shares its slot table, sorted; `None` = leave the table as it is (the first one is not due yet).
     pub members: Option<Vec<Member>>,
 }
@@ -214,11 +226,13 @@ pub struct ObservedService {
     /// Its settings.
     pub settings: ServiceSettings,
     /// Its backends, retired ones left out.
-    pub backends: BTreeMap<IpAddr, BackendTarget>,
+    pub backends: BTreeMap<BackendAddress, BackendTarget>,
     /// Who shares its slot table; `None` = not known (adopted, or changed by someone else).
     pub members: Option<Vec<Member>>,
     /// The table in use names at least one backend.
     pub has_table: bool,
+    /// How many of its slots are changing owner.
+    pub in_transition: u32,
 }
 
 /// An interface as a data plane holds it.
@@ -281,7 +295,7 @@ pub enum Operation {
         /// Whose.
         key: ServiceKey,
         /// Which.
-        address: IpAddr,
+        address: BackendAddress,
         /// What it should be.
         target: BackendTarget,
     },
@@ -290,7 +304,7 @@ pub enum Operation {
         /// Whose.
         key: ServiceKey,
         /// Which.
-        address: IpAddr,
+        address: BackendAddress,
     },
     /// Share the slots of a service among these, at once for all packets.
     SetTable {
@@ -314,7 +328,7 @@ pub struct Traffic {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// By backend that is there now.
-    pub backends: BTreeMap<(ServiceKey, IpAddr), Traffic>,
+    pub backends: BTreeMap<(ServiceKey, BackendAddress), Traffic>,
     /// What was forwarded to backends since removed, by service that is there now.
     pub removed_backends: BTreeMap<ServiceKey, Traffic>,
     /// What was forwarded for services since removed.
@@ -373,6 +387,9 @@ pub trait DataPlane: Send {
     /// `xdp`, `proxy`, `fake`.
     fn name(&self) -> &'static str;
 
+    /// Which rules what it holds obeys.
+    fn kind(&self) -> Kind;
+
     /// What it holds now, looked up afresh: also finds what someone else changed.
     fn observe(&mut self) -> Result<Observed, DataPlaneError>;
 
@@ -381,6 +398,16 @@ pub trait DataPlane: Send {
 
     /// What became of packets.
     fn counters(&mut self) -> Result<Counters, DataPlaneError>;
+
+    /// What connections of backends that are there now came to; empty where there are none.
+    fn connections(&mut self) -> BTreeMap<(ServiceKey, BackendAddress), Connections> {
+        BTreeMap::new()
+    }
+
+    /// What connections of services that are there now came to; empty where there are none.
+    fn service_connections(&mut self) -> BTreeMap<ServiceKey, ServiceConnections> {
+        BTreeMap::new()
+    }
 
     /// Frames that interfaces lost after the verdict, by interface, since their drivers began to count: best effort,
     /// those that cannot be asked are left out.

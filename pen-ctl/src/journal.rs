@@ -3,7 +3,6 @@
 //! Readers come to the journal; it never waits for them. Who reads too slowly is told how much was missed.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -12,6 +11,7 @@ use tracing::Level;
 use tracing::field::display;
 
 use crate::api::event::{EventDocument, EventList, Filter, Kind, Position};
+use crate::dataplane::BackendAddress;
 
 #[cfg(test)]
 mod tests;
@@ -29,11 +29,13 @@ pub struct Note {
     /// The service it is about.
     pub service: Option<String>,
     /// The backend it is about.
-    pub backend: Option<IpAddr>,
+    pub backend: Option<BackendAddress>,
     /// The interface it is about.
     pub interface: Option<String>,
     /// Id of the user who asked for it.
     pub user: Option<u32>,
+    /// Of `serving` and `not_serving`: whether that is new, or only the reason is.
+    pub changed: Option<bool>,
     /// What, in words, on one line. Of `serving`, `not_serving` and `health` only why: the kind says what.
     pub message: String,
 }
@@ -41,12 +43,13 @@ pub struct Note {
 impl Note {
     /// About nothing in particular.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, service: None, backend: None, interface: None, user: None, message: message.into() }
+        let (service, backend, interface, user, changed) = (None, None, None, None, None);
+        Self { kind, service, backend, interface, user, changed, message: message.into() }
     }
 
     /// As a line of the log.
     fn log(&self, level: Level) {
-        let Note { kind, service, backend, interface, user, message } = self;
+        let Note { kind, service, backend, interface, user, message, .. } = self;
         let (service, interface) = (service.as_deref(), interface.as_deref());
         let backend = backend.map(display);
         let line = match kind {
@@ -123,14 +126,14 @@ impl Journal {
         note.log(level);
         let mut ring = self.ring();
         ring.newest += 1;
-        let Note { kind, service, backend, interface, user, mut message } = note;
+        let Note { kind, service, backend, interface, user, changed, mut message } = note;
         if message.len() > LONGEST_MESSAGE {
             message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
             message.push('…');
         }
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         let id = ring.newest;
-        let event = EventDocument { id, time, kind, message, service, backend, interface, user };
+        let event = EventDocument { id, time, kind, changed, message, service, backend, interface, user };
         if ring.events.len() == KEPT {
             ring.events.pop_front();
         }

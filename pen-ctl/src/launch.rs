@@ -11,6 +11,7 @@ use hyper::Method;
 
 use crate::cli::Global;
 use crate::client::Client;
+use crate::platform;
 
 /// The unit that runs the controller where pen is installed as a service.
 const UNIT: &str = "pen.service";
@@ -24,6 +25,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Why no controller could be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// It would have nothing to attach.
+    #[error("start a controller that attaches: XDP needs Linux; run `pen-ctl run --dataplane proxy` here")]
+    NoXdp,
     /// The process could not be made.
     #[error("start a controller: {0}; run as root, or use another --state-dir")]
     Spawn(io::Error),
@@ -76,6 +80,9 @@ impl std::fmt::Display for Started {
 /// Starts a controller and waits until it answers: `pen.service` where that unit exists and every path is the
 /// default (the unit knows no others), else this very program.
 pub fn start(global: &Global) -> Result<Started, StartError> {
+    if !platform::HAS_XDP {
+        return Err(StartError::NoXdp);
+    }
     if global.all_default() && unit_exists() {
         start_unit()?;
         let look_at = format!("journalctl -u {UNIT}");
@@ -120,7 +127,8 @@ fn spawn(global: &Global, log: File) -> io::Result<Child> {
     let program = std::env::current_exe()?;
     Command::new(program)
         .args(global.as_arguments())
-        .args(["run", "--background"])
+        // An interface is to be attached: that is what XDP does.
+        .args(["run", "--dataplane", "xdp", "--background"])
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

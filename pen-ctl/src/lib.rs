@@ -5,15 +5,20 @@ mod announce;
 pub mod api;
 pub mod backend_setup;
 mod background;
+pub mod check;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod controller;
 pub mod dataplane;
+#[cfg(target_os = "linux")]
 pub mod doctor;
+mod excerpt;
+pub mod findings;
 #[cfg(target_os = "linux")]
 mod frame;
 mod health;
+mod hooks;
 pub mod journal;
 pub mod launch;
 #[cfg(target_os = "linux")]
@@ -22,11 +27,14 @@ pub mod log;
 #[cfg(target_os = "linux")]
 pub mod machine;
 pub mod metrics;
+mod named_files;
 #[cfg(target_os = "linux")]
 mod neighbor;
 pub mod offline;
 mod own_address;
 pub mod plan;
+mod platform;
+mod program;
 pub mod run;
 pub mod server;
 pub mod state;

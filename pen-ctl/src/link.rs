@@ -135,6 +135,7 @@ fn link(message: &LinkMessage) -> Link {
         up: header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         master: None,
         vlan: None,
+        bond: false,
         xdp_program: None,
     };
     let (mut vlan_id, mut parent, mut parent_elsewhere) = (None, None, false);
@@ -145,7 +146,10 @@ fn link(message: &LinkMessage) -> Link {
             LinkAttribute::Controller(index) => link.master = Some(*index),
             LinkAttribute::Link(index) => parent = Some(*index),
             LinkAttribute::LinkNetNsId(_) => parent_elsewhere = true,
-            LinkAttribute::LinkInfo(info) => vlan_id = vlan(info),
+            LinkAttribute::LinkInfo(info) => {
+                vlan_id = vlan(info);
+                link.bond = info.contains(&LinkInfo::Kind(InfoKind::Bond));
+            }
             LinkAttribute::Xdp(xdp) => link.xdp_program = xdp_program(xdp),
             _ => {}
         }

@@ -9,11 +9,14 @@ use tokio::sync::mpsc;
 use crate::announce::Announcer;
 use crate::health::Health;
 use crate::link::LinkWatch;
+use crate::metrics::timings::Timings;
 use crate::neighbor::Neighbors;
-use crate::surroundings::{Event, Link, Probe, Surroundings, Watched};
+use crate::surroundings::{Event, Hop, Lane, Link, Probe, Surroundings, Watched};
+use probe_path::ProbePath;
 
 pub(crate) mod addresses;
 pub(crate) mod netlink;
+mod probe_path;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -35,6 +38,7 @@ pub struct Machine {
     _links: LinkWatch,
     neighbors: Neighbors,
     health: Health,
+    probe_path: ProbePath,
     announcer: Announcer,
 }
 
@@ -44,11 +48,13 @@ impl Machine {
     ///
     /// # Errors
     /// [`MachineError`] if the kernel denies the sockets this takes.
-    pub fn start(events: mpsc::Sender<Event>) -> Result<Self, MachineError> {
+    pub fn start(events: mpsc::Sender<Event>, timings: Timings) -> Result<Self, MachineError> {
         let links = LinkWatch::start(events.clone()).map_err(MachineError::Netlink)?;
         let neighbors = Neighbors::start(links.links(), events.clone()).map_err(MachineError::Netlink)?;
         let announcer = Announcer::start().map_err(MachineError::Netlink)?;
-        Ok(Self { _links: links, neighbors, health: Health::new(events), announcer })
+        let probe_path = ProbePath::start(links.links(), events.clone());
+        let health = Health::new(events, probe_path.places(), timings);
+        Ok(Self { _links: links, neighbors, health, probe_path, announcer })
     }
 }
 
@@ -58,6 +64,7 @@ impl Surroundings for Machine {
     }
 
     fn probe(&mut self, probes: Vec<Probe>) {
+        self.probe_path.want(probes.iter().filter_map(lane).collect());
         self.health.probe(probes);
     }
 
@@ -67,5 +74,22 @@ impl Surroundings for Machine {
 
     fn withdraw(&mut self, interface: &Link, vips: &[IpAddr]) {
         self.announcer.withdraw(interface, vips);
+    }
+}
+
+/// Removes what health checks of a controller that was killed left in this network namespace, unless another one has such
+/// checks here. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// The kernel does not tell what there is, or does not let it go.
+pub(crate) fn remove_leftovers() -> io::Result<()> {
+    probe_path::remove_leftovers()
+}
+
+/// The way through the link that a check takes, if it takes one.
+fn lane(probe: &Probe) -> Option<Lane> {
+    match &probe.hop {
+        Hop::Link { lane, .. } => Some(lane.clone()),
+        Hop::Own | Hop::Waiting(_) => None,
     }
 }

@@ -68,6 +68,13 @@ fn copied(message: &str, what: &'static str, on: &'static str, to_do: impl Into<
     row(message, what, on, to_do)
 }
 
+/// Why a check failed.
+const REASON: &str = "why a backend's check failed: status has a column for it";
+/// The same, where it could not be asked.
+const NOT_ASKED: &str = "why a backend is not checked: status shows it beside the backend";
+/// The same, where it is asked on its own address for want of another.
+const NOT_ON_THE_VIP: &str = "why a check does not ask the VIP: its detail in status tells it";
+
 /// Texts in the sources that need no row, each with the reason.
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("write the request: {error}", "strings, numbers and lists can always be written"),
@@ -83,9 +90,11 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "a line of the event stream is longer than {LONGEST_LINE} bytes",
         "the stream is opened anew, nobody is told",
     ),
-    ("an address or a prefix such as \"192.0.2.0/24\"", "a query holds nothing but text"),
     ("netlink family {name} has no number", "every kernel says it"),
-    ("more than {LISTENERS} UDP listeners in one worker", "a proxy has one"),
+    (
+        "transparent = true: {error}",
+        "why a service is not opened: the error around it says what, and what to do",
+    ),
     ("no MAC: {why}", "why a backend does not serve: status has a column for it"),
     ("waiting for its MAC", "why a backend does not serve: status has a column for it"),
     ("no MAC: a backend with `vlan` needs `mac`", "why a backend does not serve: status has a column for it"),
@@ -93,6 +102,50 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "behind interface {name}, which is neither attached nor a VLAN on one that is",
         "why a backend does not serve: status has a column for it",
     ),
+    ("HTTP {status}, expected {}", REASON),
+    ("body does not contain {}", REASON),
+    ("body does not contain {} in its first {size} MiB", REASON),
+    ("SMTP: STARTTLS is not offered", REASON),
+    ("SMTP: more than an answer came before TLS", REASON),
+    ("not SMTP: a reply of more than {LINES_MAX} lines", REASON),
+    ("TLS: what came is not TLS", REASON),
+    ("TLS: refused by the backend: {alert:?}", REASON),
+    ("this host has no certificates of authorities{why}; install them or set `ca`", NOT_ASKED),
+    ("is not a file", NOT_ASKED),
+    ("holds no certificate (PEM)", NOT_ASKED),
+    ("{program} cannot be started: {error}", NOT_ASKED),
+    ("its agent says nothing", REASON),
+    ("not the words of an agent: {text}", REASON),
+    ("DNS {code}, expected {}", REASON),
+    ("no answer is {wanted}{cut}", REASON),
+    ("an answer of {length} bytes, more than {LARGEST_OVER_TCP}", REASON),
+    ("not DNS: {why}", REASON),
+    ("the question came back", REASON),
+    ("another question's answer", REASON),
+    ("the question is none of the DNS", "refused where it is written: never asked"),
+    ("answer does not hold \"{expected}\"", REASON),
+    ("the object holds no map of probe addresses", NOT_ON_THE_VIP),
+    ("interface number {ifindex} has no Ethernet", NOT_ON_THE_VIP),
+    ("all probe addresses of {} are taken", NOT_ON_THE_VIP),
+    ("make a route to the probe address {alias}: {error}", NOT_ON_THE_VIP),
+    ("{name} has no address to ask from that is no VIP", NOT_ON_THE_VIP),
+    (
+        "the {} filter of priority {FIRST} comes before the one that carries checks; give the former a pref of 2 or more",
+        NOT_ON_THE_VIP,
+    ),
+    (
+        "the queueing discipline {kind} is there, which looks at nothing that goes out; put clsact in its place, which takes \
+         the same filters and more",
+        NOT_ON_THE_VIP,
+    ),
+    ("{why}: the kernel has no clsact; load its module sch_ingress (CONFIG_NET_SCH_INGRESS)", NOT_ON_THE_VIP),
+    ("look at the filters of {interface}: {error}", NOT_ON_THE_VIP),
+    (
+        "another controller{who} asks VIPs here, and in a network namespace one can at a time; run one of them in another, or \
+         have its checks say way = \"direct\"",
+        NOT_ON_THE_VIP,
+    ),
+    ("cut the route to the probe address {}: {error}", NOT_ON_THE_VIP),
     ("listening failed: {error}", "why doctor skips a check: it tells what and what to do beside it"),
     ("listening failed", "why doctor skips a check: it tells what and what to do beside it"),
     ("take a port to ask from", "why doctor skips a check: it tells what and what to do beside it"),

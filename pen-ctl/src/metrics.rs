@@ -7,14 +7,17 @@ mod families;
 mod text;
 pub mod timings;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use crate::api::document::{InterfaceDocument, TrackingDocument};
-use crate::dataplane::{Affinity, Counters, HealthStatus, Scheduler, ServiceKey, Tracking, Traffic};
+use crate::dataplane::{
+    Affinity, BackendAddress, Connections, Counters, HealthStatus, Scheduler, ServiceConnections, ServiceKey,
+    Tracking, Traffic,
+};
 use crate::state::desired::AdminState;
 use timings::Timings;
 
@@ -49,6 +52,10 @@ pub struct Snapshot {
     pub services: Vec<ServiceSample>,
     /// What became of packets; `None` = could not be read: no count is better than one that goes back.
     pub counters: Option<Counters>,
+    /// What connections to backends came to; nothing under XDP.
+    pub connections: BTreeMap<(ServiceKey, BackendAddress), Connections>,
+    /// What connections from clients came to; nothing under XDP.
+    pub service_connections: BTreeMap<ServiceKey, ServiceConnections>,
     /// How full the tracking tables are; `None` = not counted yet.
     pub tracking: Option<TrackingDocument>,
     /// How many parts of the desired state the data plane would not take.
@@ -68,6 +75,8 @@ pub struct ServiceSample {
     pub scheduler: Scheduler,
     /// Memory of which backend was given.
     pub tracking: Tracking,
+    /// How many of its slots are changing owner.
+    pub slots_in_transition: u32,
     /// Its backends.
     pub backends: Vec<BackendSample>,
 }
@@ -76,7 +85,7 @@ pub struct ServiceSample {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackendSample {
     /// Its address.
-    pub address: IpAddr,
+    pub address: BackendAddress,
     /// Its share of newcomers.
     pub weight: u16,
     /// What the administrator asked of it.

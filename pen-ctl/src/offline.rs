@@ -4,15 +4,20 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::api::ApiError;
 use crate::cli::Global;
 use crate::cli::error::CliError;
+use crate::platform::{detach_pinned, pid_of, process_of};
 use crate::state::store::{self, Store, StoreError};
 
 /// How long a controller that was told to stop may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// From one look at it to the next.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long it may take to end once it has let go of everything: a proxy waits 2 s for last answers of UDP.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
 
 /// What detaching without a controller came to.
 #[derive(Debug, Default)]
@@ -114,56 +119,56 @@ impl Kept {
     }
 }
 
-#[cfg(target_os = "linux")]
-fn detach_pinned(bpffs: &Path, names: Option<&[String]>) -> Result<Detached, CliError> {
-    let detached = crate::dataplane::xdp::detach_pinned(bpffs, names).map_err(CliError::failed)?;
-    Ok(Detached { names: detached.names, warnings: detached.troubles })
-}
-
-/// Nothing outlives a controller here.
-#[cfg(not(target_os = "linux"))]
-fn detach_pinned(_bpffs: &Path, _names: Option<&[String]>) -> Result<Detached, CliError> {
-    Ok(Detached::default())
-}
-
 /// The process that listens on a socket, to be waited for.
 #[derive(Debug)]
 pub struct Listener {
-    process: Option<OwnedFd>,
+    process: Option<(u32, OwnedFd)>,
+}
+
+/// What becomes of a process that was told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It is gone.
+    Gone,
+    /// It has let go of everything and ends with its last connection.
+    GoesOn {
+        /// Its number.
+        pid: u32,
+    },
 }
 
 impl Listener {
     /// Whoever listens on `socket`; nobody if nobody does.
     pub fn on(socket: &Path) -> Listener {
-        let process = UnixStream::connect(socket).ok().and_then(|stream| process_of(&stream));
+        let stream = UnixStream::connect(socket).ok();
+        let process = stream.and_then(|stream| Some((pid_of(&stream)?, process_of(&stream)?)));
         Listener { process }
     }
 
-    /// Waits until the process is gone, and with it its lock on the state.
-    pub fn wait_until_gone(self) -> Result<(), CliError> {
-        let Some(process) = self.process else { return Ok(()) };
+    /// Waits until the process is gone, and with it its lock on the state, or has let go of everything and goes on.
+    pub fn wait_until_gone_or(self, has_let_go: impl Fn() -> bool) -> Result<Ending, CliError> {
+        let Some((pid, process)) = self.process else { return Ok(Ending::Gone) };
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        // A process descriptor becomes readable when the process ends (pidfd_open(2)).
-        let timeout = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => Err(CliError::failed(format!(
-                "the controller was told to stop and still runs after {} s; look at its log",
-                PATIENCE.as_secs()
-            ))),
-            Ok(_) => Ok(()),
-            Err(error) => Err(CliError::failed(format!("wait for the controller to end: {error}"))),
+        let (give_up, mut let_go) = (Instant::now() + PATIENCE, None);
+        loop {
+            let look = Timespec { tv_sec: 0, tv_nsec: LOOK.as_nanos() as i64 };
+            // A process descriptor becomes readable when the process ends (pidfd_open(2)).
+            match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&look)) {
+                Ok(0) => {}
+                Ok(_) => return Ok(Ending::Gone),
+                Err(error) => {
+                    return Err(CliError::failed(format!("wait for the controller to end: {error}")));
+                }
+            }
+            if has_let_go() && let_go.get_or_insert_with(Instant::now).elapsed() > LAST_ANSWERS {
+                return Ok(Ending::GoesOn { pid });
+            }
+            if Instant::now() > give_up {
+                return Err(CliError::failed(format!(
+                    "the controller was told to stop and still runs after {} s; look at its log",
+                    PATIENCE.as_secs()
+                )));
+            }
         }
     }
-}
-
-#[cfg(target_os = "linux")]
-fn process_of(stream: &UnixStream) -> Option<OwnedFd> {
-    let pid = rustix::net::sockopt::socket_peercred(stream).ok()?.pid;
-    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
-}
-
-/// No process descriptors here: the command does not wait.
-#[cfg(not(target_os = "linux"))]
-fn process_of(_stream: &UnixStream) -> Option<OwnedFd> {
-    None
 }

@@ -19,7 +19,7 @@ fn interface_with(links: &Links, address: IpAddr) -> Option<&str> {
 
 /// What somebody should know of a service on an address of this machine.
 pub(crate) fn warning(vip: &ServiceKey, links: &Links) -> Option<String> {
-    let interface = interface_with(links, vip.address)?;
+    let interface = interface_with(links, vip.ip()?)?;
     let own = format!("{} is this machine's own address on {interface}", vip.address);
     Some(match (vip.port, vip.protocol) {
         (0, Protocol::Tcp) => {
@@ -49,7 +49,7 @@ pub(crate) fn warnings(services: &[Service], links: &Links) -> Vec<String> {
 /// are there `before` stay: the address came after them, as it does on a balancer that takes over for another.
 pub(crate) fn refuse(before: &Desired, wanted: &Desired, links: &Links) -> Result<(), ApiError> {
     let known = |vip: &ServiceKey| before.services.iter().any(|service| service.vip == *vip);
-    let new = wanted.services.iter().filter(|service| service.vip.port == 0 && !known(&service.vip));
+    let new = wanted.services.iter().filter(|service| service.vip.is_every_port() && !known(&service.vip));
     for Service { name, vip, .. } in new {
         if let Some(why) = warning(vip, links) {
             return Err(ApiError::invalid(

@@ -5,11 +5,10 @@
 //! ready before the table names it, and the table forgets who stops before it is marked so.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use crate::dataplane::{
-    BackendTarget, InterfaceTarget, Member, Observed, ObservedInterface, ObservedService, Operation,
-    ServiceKey, ServiceTarget, Target,
+    BackendAddress, BackendTarget, InterfaceTarget, Member, Observed, ObservedInterface, ObservedService,
+    Operation, ServiceKey, ServiceTarget, Target,
 };
 
 /// The steps from `observed` to `target`; none when they agree.
@@ -22,8 +21,8 @@ pub fn plan(target: &Target, observed: &Observed) -> Vec<Operation> {
         steps.push(Operation::SetSeed(target.seed));
     }
     for (key, service) in &target.services {
-        if observed.services.get(key).map(|found| found.settings) != Some(service.settings) {
-            steps.push(Operation::SetService { key: *key, settings: service.settings });
+        if observed.services.get(key).map(|found| &found.settings) != Some(&service.settings) {
+            steps.push(Operation::SetService { key: *key, settings: service.settings.clone() });
         }
     }
     let (detach_first, detach_last) = detachments(target, observed);
@@ -67,11 +66,11 @@ fn within_service(
     let found = observed.services.get(&key);
     let before = found.map_or(&nobody, |found| &found.backends);
     let changed = service.backends.iter().filter(|(address, target)| before.get(address) != Some(*target));
-    let stops = |(address, target): &(&IpAddr, &BackendTarget)| {
+    let stops = |(address, target): &(&BackendAddress, &BackendTarget)| {
         !target.serving && before.get(address).is_some_and(|before| before.serving)
     };
     let (stopping, others): (Vec<_>, Vec<_>) = changed.partition(stops);
-    let set = |(address, target): (&IpAddr, &BackendTarget)| Operation::SetBackend {
+    let set = |(address, target): (&BackendAddress, &BackendTarget)| Operation::SetBackend {
         key,
         address: *address,
         target: *target,

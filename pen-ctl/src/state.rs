@@ -2,9 +2,9 @@
 
 pub mod desired;
 pub mod difference;
-mod health;
 mod interface;
 pub mod revision;
+mod scheduler;
 pub mod spec;
 pub mod store;
 pub mod text;

@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Duration;
 
-use crate::dataplane::{HealthStatus, Mac, ServiceKey};
+use crate::check::Check;
+use crate::dataplane::{BackendAddress, HealthStatus, Mac, ServiceKey};
 
+pub(crate) mod portable;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -32,6 +33,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// For a VLAN interface: index of the interface it is on, and its VLAN ID.
     pub vlan: Option<(u32, u16)>,
+    /// It is a bond.
+    pub bond: bool,
     /// Id of the XDP program on it.
     pub xdp_program: Option<u32>,
 }
@@ -65,24 +68,42 @@ pub enum Resolution {
     Unreachable(String),
 }
 
-/// How to find out whether a backend answers.
+/// What a backend's agent asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Advice {
+    /// Its share of newcomers, in percent of what its weight gives it; `None` = all of it.
+    pub weight: Option<u16>,
+    /// It wants to keep the clients it has and get no new ones.
+    pub drain: bool,
+}
+
+/// A way through the link: the VIP at a backend's MAC.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lane {
+    /// The VIP.
+    pub vip: IpAddr,
+    /// The backend's own address; says which of this host's addresses to ask from.
+    pub backend: IpAddr,
+    /// Its MAC.
+    pub mac: Mac,
+    /// The interface that routes name for it.
+    pub ifindex: u32,
+}
+
+/// Where a backend is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Check {
-    /// Not at all: up once its MAC is known.
-    None,
-    /// A TCP connection opens.
-    Tcp {
-        /// Port to connect to.
-        port: u16,
-        /// From one check to the next.
-        interval: Duration,
-        /// How long one check may take.
-        timeout: Duration,
-        /// Successes in a row that bring a backend up.
-        rise: u32,
-        /// Failures in a row that take it down.
-        fall: u32,
+pub enum Hop {
+    /// On its own address.
+    Own,
+    /// On the VIP, as clients' packets come to it.
+    Link {
+        /// The way there.
+        lane: Lane,
+        /// On its own address where this host cannot ask that way: nobody insisted on it.
+        or_own: bool,
     },
+    /// Not yet, in words: `waiting for its MAC`.
+    Waiting(String),
 }
 
 /// A backend to check.
@@ -91,14 +112,17 @@ pub struct Probe {
     /// Its service.
     pub key: ServiceKey,
     /// Its address.
-    pub address: IpAddr,
+    pub address: BackendAddress,
     /// How.
     pub check: Check,
+    /// Where.
+    pub hop: Hop,
     /// What is held true until checks say otherwise (adopted from the data plane).
     pub initial: HealthStatus,
 }
 
 /// What the controller hears.
+#[allow(clippy::large_enum_variant, reason = "a channel holds a thousand at most, and most are of health")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Something about the interfaces changed: all of them as they are now.
@@ -115,12 +139,32 @@ pub enum Event {
         /// The service.
         key: ServiceKey,
         /// The backend.
-        address: IpAddr,
+        address: BackendAddress,
         /// The verdict.
         status: HealthStatus,
         /// In words: `connected in 0.3 ms`, `connection refused`, `no answer within 500 ms`.
         detail: String,
+        /// What these words are about.
+        ground: Ground,
+        /// What its agent asks for.
+        advice: Advice,
     },
+    /// Why VIPs cannot be asked, each reason once, as that changes.
+    Unaskable(BTreeSet<String>),
+}
+
+/// What the words on a backend's health are about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ground {
+    /// What its latest check came to.
+    #[default]
+    Result,
+    /// Its latest check failed, and it is up until more do: how.
+    Failing,
+    /// It is down and answers well of late: when it comes back.
+    Recovering,
+    /// It cannot be asked: why.
+    Unasked,
 }
 
 /// What the controller asks of the machine around it. None of these calls blocks for long.
@@ -130,7 +174,8 @@ pub trait Surroundings: Send {
     fn watch(&mut self, addresses: BTreeSet<Watched>);
 
     /// Check exactly these backends from now on. Each gets an [`Event::Health`] with its first result; those
-    /// checked before in the same way go on undisturbed, one whose check changed starts anew from its verdict.
+    /// checked before in the same way go on undisturbed, asked where they are now; one whose check changed starts anew
+    /// from its verdict.
     fn probe(&mut self, probes: Vec<Probe>);
 
     /// Tell the link that these VIPs are here: gratuitous ARP (RFC 5227), unsolicited advertisement (RFC 4861,

@@ -5,10 +5,20 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::dataplane::{
-    BackendPath, BackendTarget, HealthStatus, InterfaceTarget, Mac, Member, ServiceKey, ServiceTarget, Target,
+    BackendAddress, BackendPath, BackendTarget, HealthStatus, InterfaceTarget, Kind, Mac, Member,
+    ProxyBackend, ServiceKey, ServiceTarget, Target,
 };
 use crate::state::desired::{AdminState, Backend, Desired, Service};
-use crate::surroundings::{Check, Link, Links, Resolution};
+use crate::surroundings::{Advice, Ground, Link, Links, Resolution};
+
+mod advised;
+pub(crate) mod bond;
+mod hop;
+mod shares;
+mod standing;
+
+pub use hop::hop;
+pub use shares::{grown, grows_in};
 
 /// What was seen of a backend's health, and since when.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +27,12 @@ pub struct Sighting {
     pub status: HealthStatus,
     /// In words; may be empty.
     pub detail: String,
+    /// What these words are about.
+    pub ground: Ground,
     /// When the verdict last changed, seconds since the Unix epoch.
     pub since: u64,
+    /// What its agent asks for.
+    pub advice: Advice,
 }
 
 /// All that was seen of the machine around.
@@ -29,11 +43,22 @@ pub struct Seen {
     /// Ways to backends, as far as they are known.
     pub resolutions: BTreeMap<IpAddr, Resolution>,
     /// Ways that the data plane used when this controller came; they hold until `resolutions` says otherwise.
-    pub adopted: BTreeMap<(ServiceKey, IpAddr), BackendPath>,
+    pub adopted: BTreeMap<(ServiceKey, BackendAddress), BackendPath>,
     /// Health, as far as it is known.
-    pub health: BTreeMap<(ServiceKey, IpAddr), Sighting>,
+    pub health: BTreeMap<(ServiceKey, BackendAddress), Sighting>,
+    /// Backends that came back a while ago, and when (uptime of the controller): while their shares grow.
+    pub recovering: BTreeMap<(ServiceKey, BackendAddress), Duration>,
     /// Services whose first table is not built yet, and when (uptime of the controller) it is at the latest.
     pub first_tables: BTreeMap<ServiceKey, Duration>,
+    /// Why VIPs cannot be asked, where they are to be.
+    pub unaskable: BTreeSet<String>,
+}
+
+impl Seen {
+    /// The way to a backend, as far as it is known.
+    fn resolution(&self, backend: &Backend) -> Option<&Resolution> {
+        self.resolutions.get(&backend.address.ip()?)
+    }
 }
 
 /// How a backend stands: more than the data plane needs, for people to read.
@@ -47,35 +72,48 @@ pub struct Standing {
     pub serving: bool,
     /// It would, were not others of a lower priority there.
     pub standby: bool,
+    /// It would not, were not too few others there.
+    pub panic: bool,
+    /// Its share of newcomers, in the measure of its weight: the weight, unless its agent says otherwise.
+    pub weight: u16,
+    /// It was asked to keep the clients it has and get no new ones, by the operator or by its agent.
+    pub draining: bool,
+    /// Something is known of it: a result, that it cannot be reached, an order of the administrator's.
+    pub known: bool,
+    /// The reason is what its checks say.
+    pub unhealthy: bool,
     /// Why not, in words; `None` when it does.
     pub reason: Option<String>,
 }
 
 /// How backends stand, by service and address.
-pub type Standings = BTreeMap<(ServiceKey, IpAddr), Standing>;
+pub type Standings = BTreeMap<(ServiceKey, BackendAddress), Standing>;
 
 /// What the data plane should hold at `now` (uptime of the controller), and how each backend stands.
-pub fn build(desired: &Desired, seen: &Seen, now: Duration) -> (Target, Standings) {
-    let interfaces = interfaces(desired, &seen.links);
+pub fn build(desired: &Desired, kind: Kind, seen: &Seen, now: Duration) -> (Target, Standings) {
+    let interfaces = match kind {
+        Kind::Xdp => interfaces(desired, &seen.links),
+        Kind::Proxy => BTreeMap::new(),
+    };
     let attached: BTreeSet<u32> = interfaces.values().map(|interface| interface.ifindex).collect();
     let mut standings = Standings::new();
     let mut services = BTreeMap::new();
     for service in &desired.services {
-        let own = stand(service, seen, &attached);
-        services.insert(service.vip, service_target(service, &own, seen, now));
+        let own = standing::stand(service, kind, seen, &attached);
+        services.insert(service.vip, service_target(service, kind, &own, seen, now));
         standings.extend(own.into_iter().map(|(address, standing)| ((service.vip, address), standing)));
     }
     (Target { seed: desired.seed, interfaces, services }, standings)
 }
 
-/// The interfaces that are wanted, exist and carry Ethernet.
+/// The interfaces that are wanted, exist, carry Ethernet and can be attached as they are meant to be.
 fn interfaces(desired: &Desired, links: &Links) -> BTreeMap<String, InterfaceTarget> {
     let mut targets = BTreeMap::new();
     for spec in &desired.interfaces {
         let Some(link) = link_named(links, &spec.name).filter(|link| link.ethernet) else {
             continue;
         };
-        let Some(mac) = link.mac else {
+        let Some(mac) = link.mac.filter(|_| bond::refusal(link, spec.mode, links).is_none()) else {
             continue;
         };
         let master_mac = link.master.and_then(|master| links.get(&master)).and_then(|master| master.mac);
@@ -83,7 +121,7 @@ fn interfaces(desired: &Desired, links: &Links) -> BTreeMap<String, InterfaceTar
             ifindex: link.index,
             mac,
             master_mac,
-            mode: spec.mode,
+            mode: bond::mode(link, spec.mode),
             announce: spec.announce,
         };
         targets.insert(spec.name.clone(), target);
@@ -98,27 +136,47 @@ pub fn link_named<'a>(links: &'a Links, name: &str) -> Option<&'a Link> {
 
 fn service_target(
     service: &Service,
-    standings: &BTreeMap<IpAddr, Standing>,
+    kind: Kind,
+    standings: &BTreeMap<BackendAddress, Standing>,
     seen: &Seen,
     now: Duration,
 ) -> ServiceTarget {
     let mut backends = BTreeMap::new();
     let mut members = Vec::new();
+    let shares = shares::shares(service, seen, now);
     for backend in &service.backends {
-        let Some(Standing { path, usable, serving, .. }) = standings.get(&backend.address).cloned() else {
-            continue;
-        };
+        let Some(standing) = standings.get(&backend.address) else { continue };
+        let Standing { path, usable, serving, .. } = *standing;
+        let weight = shares.get(&backend.address).copied().unwrap_or(backend.weight);
         let sighting = seen.health.get(&(service.vip, backend.address)).cloned().unwrap_or_default();
-        let target =
-            BackendTarget { path, usable, serving, health: sighting.status, health_since: sighting.since };
+        let target = BackendTarget {
+            path,
+            usable,
+            serving,
+            health: sighting.status,
+            health_since: sighting.since,
+            proxy: (kind == Kind::Proxy).then(|| proxy_backend(backend, standing, weight)),
+        };
         backends.insert(backend.address, target);
         if serving {
-            members.push(Member { address: backend.address, weight: backend.weight });
+            members.push(Member { address: backend.address, weight });
         }
     }
     members.sort();
     let due = first_table_due(service, seen, now);
-    ServiceTarget { settings: service.settings(), backends, members: due.then_some(members) }
+    ServiceTarget { settings: service.settings(kind), backends, members: due.then_some(members) }
+}
+
+/// What only the proxy acts on.
+fn proxy_backend(backend: &Backend, standing: &Standing, weight: u16) -> ProxyBackend {
+    ProxyBackend {
+        weight,
+        priority: backend.priority,
+        soft_limit: backend.soft_limit,
+        hard_limit: backend.hard_limit,
+        standby: standing.standby,
+        draining: standing.draining,
+    }
 }
 
 /// A first table waits until every backend has a result or its time is up, so that the first to answer does not
@@ -131,61 +189,21 @@ fn first_table_due(service: &Service, seen: &Seen, now: Duration) -> bool {
 }
 
 fn has_result(service: &Service, backend: &Backend, seen: &Seen) -> bool {
-    let unreachable = matches!(seen.resolutions.get(&backend.address), Some(Resolution::Unreachable(_)));
+    let unreachable = matches!(seen.resolution(backend), Some(Resolution::Unreachable(_)));
     let known =
         seen.health.get(&(service.vip, backend.address)).is_some_and(|s| s.status != HealthStatus::Unknown);
     backend.state != AdminState::Up || unreachable || known
 }
 
-/// How the backends of a service stand. Of those who could serve, the lowest priority does.
-fn stand(service: &Service, seen: &Seen, attached: &BTreeSet<u32>) -> BTreeMap<IpAddr, Standing> {
-    let mut standings: BTreeMap<IpAddr, Standing> = service
-        .backends
-        .iter()
-        .map(|backend| (backend.address, stand_alone(service, backend, seen, attached)))
-        .collect();
-    let could_serve = |backend: &&Backend| standings.get(&backend.address).is_some_and(|one| one.serving);
-    let Some(serving) = service.backends.iter().filter(could_serve).map(|backend| backend.priority).min()
-    else {
-        return standings;
-    };
-    for backend in service.backends.iter().filter(|backend| backend.priority > serving) {
-        if let Some(standing) = standings.get_mut(&backend.address).filter(|standing| standing.serving) {
-            (standing.serving, standing.standby) = (false, true);
-            standing.reason = Some(format!("standby: priority {serving} is serving"));
-        }
-    }
-    standings
-}
-
-/// How a backend stands were it the only one.
-fn stand_alone(service: &Service, backend: &Backend, seen: &Seen, attached: &BTreeSet<u32>) -> Standing {
-    let path = path(service, backend, seen, attached);
-    let sighting = seen.health.get(&(service.vip, backend.address)).cloned().unwrap_or_default();
-    let healthy = sighting.status == HealthStatus::Up;
-    let usable = backend.state != AdminState::Down && healthy && path.is_ok();
-    let reason = match (&path, backend.state) {
-        (_, AdminState::Down) => Some("down by the operator".to_owned()),
-        (Err(why), _) => Some(why.clone()),
-        _ if !healthy => Some(unhealthy(&sighting)),
-        (_, AdminState::Drain) => Some("draining".to_owned()),
-        _ => None,
-    };
-    Standing { path: path.ok(), usable, serving: reason.is_none(), standby: false, reason }
-}
-
-fn unhealthy(sighting: &Sighting) -> String {
-    match (sighting.status, sighting.detail.as_str()) {
-        (HealthStatus::Unknown, "") => "waiting for the first health check".to_owned(),
-        (HealthStatus::Unknown, detail) => format!("waiting for the first health check: {detail}"),
-        (_, "") => "health check failed".to_owned(),
-        (_, detail) => format!("health check failed: {detail}"),
-    }
-}
-
-/// Whether a backend that is not checked can be held up: its MAC is known.
-pub fn reachable(service: &Service, backend: &Backend, seen: &Seen, attached: &BTreeSet<u32>) -> bool {
-    path(service, backend, seen, attached).is_ok()
+/// Whether a backend that is not checked can be held up: under XDP once its MAC is known, in the proxy at once.
+pub fn reachable(
+    service: &Service,
+    backend: &Backend,
+    kind: Kind,
+    seen: &Seen,
+    attached: &BTreeSet<u32>,
+) -> bool {
+    kind == Kind::Proxy || path(service, backend, seen, attached).is_ok()
 }
 
 /// Kernel indexes of the interfaces that are wanted, exist and carry Ethernet.
@@ -194,8 +212,8 @@ pub fn attached(desired: &Desired, links: &Links) -> BTreeSet<u32> {
 }
 
 /// Whether a backend's health is a matter of its MAC alone.
-pub fn unchecked(service: &Service, backend: &Backend) -> bool {
-    service.check(backend) == Check::None
+pub fn unchecked(service: &Service, backend: &Backend, kind: Kind) -> bool {
+    service.check(backend, kind).is_none()
 }
 
 /// Where a backend is, or why that is not known.
@@ -206,7 +224,7 @@ fn path(
     attached: &BTreeSet<u32>,
 ) -> Result<BackendPath, String> {
     let adopted = || seen.adopted.get(&(service.vip, backend.address)).copied();
-    match (seen.resolutions.get(&backend.address), backend.mac, backend.vlan) {
+    match (seen.resolution(backend), backend.mac, backend.vlan) {
         (Some(Resolution::Local), ..) => {
             Ok(BackendPath { mac: Mac([0; 6]), ifindex: 0, vlan: 0, inner_vlan: 0, local: true })
         }

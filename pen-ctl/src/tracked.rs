@@ -14,7 +14,7 @@ use crate::api::document::clients::{
 };
 use crate::api::{ApiError, ErrorCode};
 use crate::dataplane::clients::{Clients, Fate, FlowPorts, Remembered, Standing};
-use crate::dataplane::{Affinity, DataPlaneError, Scheduler, ServiceKey, Tracking};
+use crate::dataplane::{Affinity, BackendAddress, DataPlaneError, Scheduler, ServiceKey, Tracking};
 use crate::state::desired::Service;
 use crate::state::text;
 
@@ -38,7 +38,7 @@ pub struct Selection {
     /// Of this service.
     pub service: Option<String>,
     /// Of this backend.
-    pub backend: Option<IpAddr>,
+    pub backend: Option<BackendAddress>,
     /// Of clients with these addresses.
     pub source: Option<IpNet>,
 }
@@ -83,7 +83,7 @@ pub struct Count {
 }
 
 /// How many are remembered, by service and backend.
-pub type Counts = BTreeMap<(ServiceKey, IpAddr), Count>;
+pub type Counts = BTreeMap<(ServiceKey, BackendAddress), Count>;
 
 /// Counts who is remembered on each of these backends.
 ///
@@ -91,7 +91,7 @@ pub type Counts = BTreeMap<(ServiceKey, IpAddr), Count>;
 /// The tables cannot be read.
 pub fn count(
     clients: &dyn Clients,
-    backends: &BTreeSet<(ServiceKey, IpAddr)>,
+    backends: &BTreeSet<(ServiceKey, BackendAddress)>,
 ) -> Result<Counts, DataPlaneError> {
     let mut counts: Counts = backends.iter().map(|id| (*id, Count::default())).collect();
     clients.read(&mut |one| {
@@ -199,7 +199,8 @@ impl View {
             }
             Fate::Keep
         })?;
-        let of_its_family = |service: &&Service| service.vip.address.is_ipv4() == address.is_ipv4();
+        let of_its_family =
+            |service: &&Service| service.vip.ip().is_some_and(|vip| vip.is_ipv4() == address.is_ipv4());
         let services = self.services.iter().filter(of_its_family);
         Ok(ClientShow {
             address,
@@ -216,12 +217,13 @@ impl View {
         &self,
         service: &Service,
         client: IpAddr,
-        remembered: Option<Option<IpAddr>>,
+        remembered: Option<Option<BackendAddress>>,
     ) -> Result<ClientOfService, ApiError> {
         let (backend, by) = match remembered {
             Some(backend) => (backend, DecidedBy::Memory),
             None if service.affinity != Affinity::Client => (None, DecidedBy::Flow),
             None if service.scheduler == Scheduler::RoundRobin => (None, DecidedBy::Turn),
+            None if service.scheduler == Scheduler::LeastConnections => (None, DecidedBy::Connections),
             None => match self.clients.newcomer(&service.vip, client).map_err(refused)? {
                 Some(backend) => (Some(backend), DecidedBy::Slot),
                 None => (None, DecidedBy::Nobody),
@@ -313,7 +315,7 @@ impl View {
 /// A selection with its names resolved.
 struct Wanted {
     service: Option<ServiceKey>,
-    backend: Option<IpAddr>,
+    backend: Option<BackendAddress>,
     source: Option<IpNet>,
 }
 

@@ -83,7 +83,9 @@ impl Place {
             while let Some(call) = calls.recv().await {
                 let reply = match call.asked.request {
                     Request::ServiceList => Reply::Services(ServiceList { services: Vec::new() }),
-                    _ => Reply::Changed(ChangeDocument { changed: true, warnings: Vec::new() }),
+                    _ => {
+                        Reply::Changed(ChangeDocument { changed: true, warnings: Vec::new(), forwards: None })
+                    }
                 };
                 let _ = call.answer.send(Ok(Answered { reply, revision: Revision::of(&Desired::new(1)) }));
             }
@@ -188,8 +190,8 @@ fn what_cannot_be_is_refused_before_anybody_is_asked() {
     for (words, says) in [
         (&["service", "add", "web", "10.0.0.100:80"][..], "no protocol"),
         (
-            &["service", "add", "web", "10.0.0.100:80/tcp", "--scheduler", "least-connections"],
-            "not supported yet",
+            &["service", "add", "web", "10.0.0.100:80/tcp", "--scheduler", "random"],
+            "use maglev, round-robin or least-connections",
         ),
         (&["service", "add", "web", "10.0.0.100:80/tcp", "--health", "tcp,rise"], "key=value"),
         (&["service", "set", "web", "--tracking-timeout", "5"], "unit"),
@@ -202,14 +204,14 @@ fn what_cannot_be_is_refused_before_anybody_is_asked() {
             &["backend", "set", "web", "10.0.0.11", "--weight", "-1"],
             "weight -1 is out of range; use 1 to 1000",
         ),
-        (&["backend", "add", "web", "10.0.0.11:80"], "has a port"),
-        (&["backend", "set", "web", "10.0.0.11:80", "--weight", "2"], "has a port"),
+        (&["backend", "add", "web", "10.0.0.11:0"], "port 0"),
+        (&["backend", "set", "web", "10.0.0.11:0", "--weight", "2"], "port 0"),
         (&["backend", "set", "web", "10.0.0.11", "--mac", "2:0:0"], "MAC"),
         (&["attach", "eth0", "--mode", "fast"], "fast"),
     ] {
         place.run(words).refused(1, &[says]);
     }
-    let ended = place.run(&["--json", "backend", "add", "web", "10.0.0.11:80"]);
+    let ended = place.run(&["--json", "backend", "add", "web", "10.0.0.11:0"]);
     assert_eq!(ended.error().code, ErrorCode::Invalid);
 }
 

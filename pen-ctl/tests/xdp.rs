@@ -28,3 +28,5 @@ mod refusals;
 mod turns;
 #[path = "xdp/wants.rs"]
 mod wants;
+#[path = "xdp/windows.rs"]
+mod windows;

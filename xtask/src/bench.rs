@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: nanoseconds per packet of each path, beside floor programs, from one interleaved run.
+//! `cargo xtask bench`: nanoseconds per packet of each path, beside floor programs, from one interleaved run; with
+//! `--proxy`, the userspace [`proxy`] beside others; with `--health`, how soon a dead backend gets no packet any more.
 //!
 //! A harness program restores the frame, gives it the next client's address and tail-calls the program to be timed;
 //! the kernel runs that many times over (`BPF_PROG_TEST_RUN`) and says how long it took. What the harness costs is in
@@ -7,7 +8,11 @@
 
 mod bed;
 mod cases;
+mod cpu;
 mod frames;
+mod health;
+mod prepare;
+pub mod proxy;
 mod report;
 
 use std::process::ExitCode;
@@ -30,12 +35,19 @@ pub struct Options {
     /// Packets of each row and round.
     #[arg(long, default_value_t = 2 * MANY, value_parser = clap::value_parser!(u32).range(1..))]
     packets: u32,
-    /// CPU to run on.
+    /// CPU to run on; with --proxy, the one of the proxies alone.
     #[arg(long, default_value_t = 1)]
     cpu: usize,
     /// Print JSON rather than a table.
     #[arg(long)]
     json: bool,
+    /// Everything is built: measure
+    #[arg(long, hide = true)]
+    prepared: bool,
+    #[command(flatten)]
+    proxy: proxy::Options,
+    #[command(flatten)]
+    health: health::Options,
 }
 
 /// Why there is no result.
@@ -68,8 +80,9 @@ pub enum BenchError {
 
 impl BenchError {
     /// For `map_err`: names what failed.
-    fn of<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Self {
-        move |why| Self::Failed { what: what.to_owned(), why: why.to_string() }
+    fn of<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Self + use<E> {
+        let what = what.to_owned();
+        move |why| Self::Failed { what, why: why.to_string() }
     }
 }
 
@@ -79,7 +92,17 @@ pub fn main(options: &Options) -> ExitCode {
         eprintln!("bench: needs {missing}");
         return ExitCode::FAILURE;
     }
-    match run(options) {
+    let optimized = options.proxy.proxy || options.health.health;
+    let done = if optimized && !options.prepared {
+        Err(prepare::build_and_go_on(options.proxy.pen_ctl.is_none()))
+    } else if options.proxy.proxy {
+        proxy::main(options.rounds, options.cpu, options.json, &options.proxy)
+    } else if options.health.health {
+        health::main(options.cpu, options.json, &options.health)
+    } else {
+        run(options)
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");

@@ -15,8 +15,8 @@ mod toolchain;
 
 use toolchain::Toolchain;
 
-/// The objects: the balancer's, and the one that only the benchmark loads.
-const OBJECTS: [&str; 2] = ["pen", "pen-bench"];
+/// The objects: the balancer's, that of health checks along the DSR path, and the one that only the benchmark loads.
+const OBJECTS: [&str; 3] = ["pen", "pen-probe", "pen-bench"];
 /// Rust's BPF target, little-endian.
 const TARGET: &str = "bpfel-unknown-none";
 

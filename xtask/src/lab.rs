@@ -183,6 +183,19 @@ impl Lab {
         })
     }
 
+    /// Bounds what a TCP connection has under way to some 40 packets, so that long transfers do not overflow the queues
+    /// of this machine's processors (`net.core.netdev_max_backlog`: 1,000 packets each, of all namespaces together), which
+    /// would lose packets of others, and of other labs.
+    pub fn bound_transfers(&self) -> Result<()> {
+        self.hosts().try_for_each(|host| host.namespace.sysctl("ipv4/tcp_wmem", "4096 16384 65536"))
+    }
+
+    /// Which hosts lost UDP datagrams for want of room, and how many: no fault of whoever is tested.
+    pub fn udp_overflows(&self) -> Result<Vec<(String, u64)>> {
+        let each = self.hosts().map(|host| Ok((host.name.clone(), host.namespace.udp_overflows()?)));
+        each.filter(|lost| !matches!(lost, Ok((_, 0)))).collect()
+    }
+
     /// Takes a host's cable out of the switch: frames vanish silently, its own link stays up.
     pub fn unplug(&self, host: &Host) -> Result<()> {
         self.switch.ip(&format!("link set {} nomaster", host.name)).map(drop)

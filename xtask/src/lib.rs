@@ -5,4 +5,5 @@ pub mod build_ebpf;
 pub mod ci;
 pub mod demo;
 pub mod lab;
+pub mod portable;
 pub mod test;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build_ebpf, ci, demo, lab, test};
+use xtask::{bench, build_ebpf, ci, demo, lab, portable, test};
 
 /// pen's task runner.
 #[derive(Debug, Parser)]
@@ -22,8 +22,10 @@ enum Task {
     Test,
     /// Build the eBPF objects that are committed in pen-ebpf/prebuilt
     BuildEbpf(build_ebpf::BuildEbpfArgs),
-    /// Measure nanoseconds per packet of each path, beside floor programs (as root)
+    /// Measure nanoseconds per packet of each path, beside floor programs, or the proxy beside others (as root)
     Bench(bench::Options),
+    /// Type-check pen for the systems that it is not run on here
+    Portable(portable::PortableArgs),
     /// What `.ci/run` does once the tools are there
     Ci,
     /// The servers of a backend in a lab
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => return demo::main(&args),
         Task::Test => return test::main(),
         Task::BuildEbpf(args) => return build_ebpf::main(&args),
+        Task::Portable(args) => return portable::main(&args),
         Task::Ci => return ci::main(),
         Task::LabServer { name, addresses } => lab::server::run(&name, &addresses),
     };

@@ -12,7 +12,7 @@ use pen_ctl::doctor::{DoctorDocument, Finding, Verdict};
 use xtask::lab::address::Family;
 use xtask::lab::await_that;
 use xtask::lab::capture;
-use xtask::lab::cluster::{Cluster, vips};
+use xtask::lab::cluster::{Cluster, HEALTH, service_name, services, target, vips};
 use xtask::lab::controller::Controller;
 use xtask::lab::frame::Content;
 use xtask::lab::sys::PassProgram;
@@ -79,6 +79,11 @@ fn without(cluster: &Cluster, backend: &str, vip: IpAddr) {
 fn a_healthy_balancer_is_called_healthy_and_nobody_notices_the_questions() {
     let Some(cluster) = Cluster::for_test(XTASK, 1, 3) else { return };
     cluster.configure(0, &["b1", "b2", "b3"]).unwrap();
+    for (kind, family) in services() {
+        // Health checks ask the VIPs, too: here nobody is to but doctor.
+        let (service, port) = (service_name(kind, family), target(kind, family).port());
+        cluster.pen().ok(&format!("service set {service} --health {HEALTH},port={port},way=direct")).unwrap();
+    }
     for backend in ["b1", "b2", "b3"] {
         // As most distributions have it: answers from a VIP on lo do not suffer from it.
         sysctl(&cluster, backend, "ipv4/conf/all/rp_filter", "1");

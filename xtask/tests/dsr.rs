@@ -13,10 +13,13 @@ use xtask::lab::sys::PacketSocket;
 const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// TCP and UDP of a VIP, either way.
+/// TCP and UDP of a VIP, either way, that clients have part in: the balancer itself asks it how backends are.
 fn of_service(seen: &Captured) -> bool {
+    let own = Family::BOTH.map(|family| Role::Balancer(1).address(family));
     match &seen.frame.content {
-        Content::Ip { from, to, protocol: 6 | 17, .. } => vips().contains(from) || vips().contains(to),
+        Content::Ip { from, to, protocol: 6 | 17, .. } => {
+            (vips().contains(from) || vips().contains(to)) && !own.contains(from) && !own.contains(to)
+        }
         _ => false,
     }
 }

@@ -73,8 +73,8 @@ fn wrong_commands_are_refused_and_change_nothing() {
         ("service add w 10.77.0.102:80/sctp",             1, &["sctp"]),
         ("service add w 10.77.0.102:70000/tcp",           1, &["70000"]),
         ("service add w 10.77.0.102",                     1, &["10.77.0.102"]),
-        ("service add w 10.77.0.102:80/tcp --scheduler least-connections", 1, &["not supported yet"]),
-        ("service add w 10.77.0.102:80/tcp --health http", 1, &["not supported yet"]),
+        ("service add w 10.77.0.102:80/tcp --scheduler least-connections", 1, &["least-connections", "--dataplane proxy"]),
+        ("service add w 10.77.0.102:80/tcp --health ping", 1, &["unknown health check `ping`"]),
         ("attach nosuch0",                                1, &["nosuch0"]),
         ("attach lo",                                     1, &["lo", "Ethernet"]),
         ("frobnicate",                                    2, &["frobnicate"]),
@@ -140,7 +140,7 @@ fn a_wrong_file_is_refused_with_line_and_column() {
         ("interfaces = [\"eth0\"]\ncolour = \"red\"\n",                            &["colour", "pen.toml:2:1"]),
         ("[[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\nbackends = []\n", &["backends", "pen.toml:4:1"]),
         ("[[service]]\nname = \"web\"\nvip = \"10.0.0.100/tcp\"\n",                &["10.0.0.100/tcp", "pen.toml:3:"]),
-        ("[[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\nscheduler = \"least-connections\"\n", &["not supported yet", "pen.toml:4:"]),
+        ("[[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\nscheduler = \"random\"\n",            &["unknown scheduler", "pen.toml:4:"]),
     ];
     for (text, words) in table {
         fs::write(&file, text).unwrap();
@@ -190,7 +190,7 @@ fn run_without_privileges_says_which_are_missing() {
         .arg(directory.path().join("state"))
         .arg("--bpffs")
         .arg(cluster.pen().bpffs())
-        .arg("run")
+        .args(["run", "--dataplane", "xdp"])
         .uid(NOBODY)
         .gid(NOBODY)
         .output()

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where what it needs is not there")]
 
 use aya::maps::{Map, MapInfo};
-use aya::programs::Xdp;
+use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use pen_common::abi::{
     Backend, COUNTERS, Counter, Directory, Instance, LOOP_FILTER_WORDS, MAX_BACKENDS, MAX_SERVICES, Ring,
@@ -11,6 +11,7 @@ use pen_common::abi::{
 use xtask::lab::needs;
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../pen-ebpf/prebuilt/pen.o");
+const PROBE_OBJECT: &[u8] = aya::include_bytes_aligned!("../../pen-ebpf/prebuilt/pen-probe.o");
 
 fn load() -> Ebpf {
     EbpfLoader::new().load(OBJECT).unwrap()
@@ -27,6 +28,20 @@ fn the_verifier_accepts_the_program() {
     let info = program.info().unwrap();
     assert!(info.gpl_compatible().unwrap());
     println!("{} instructions verified", info.verified_instruction_count().unwrap());
+}
+
+#[test]
+fn the_verifier_accepts_the_classifiers_of_health_checks() {
+    if !needs::met() {
+        return;
+    }
+    let mut ebpf = EbpfLoader::new().load(PROBE_OBJECT).unwrap();
+    for name in ["pen_probe_out", "pen_probe_in"] {
+        let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
+        program.load().unwrap_or_else(|error| panic!("{name}: {error:#?}"));
+        let instructions = program.info().unwrap().verified_instruction_count().unwrap();
+        println!("{name}: {instructions} instructions verified");
+    }
 }
 
 fn info(map: &Map) -> MapInfo {

@@ -43,7 +43,7 @@ pub mod port {
     pub const DNS: u16 = 53;
     /// TCP, affinity `flow`, tracking `off`.
     pub const STATELESS: u16 = 443;
-    /// TCP, affinity `client`, tracking `transitions`.
+    /// TCP, affinity `client`, tracking `transitions`; slots in all phases.
     pub const TRANSITIONS: u16 = 8080;
     /// TCP, nobody serving, dropped.
     pub const EMPTY_DROP: u16 = 81;
@@ -69,15 +69,19 @@ pub mod port {
     pub const TURNS: u16 = 91;
     /// UDP, round-robin, affinity `flow`; the first backend has twice the turns.
     pub const FLOW_TURNS: u16 = 92;
+    /// UDP, affinity `flow`, tracking `transitions`; slots in all phases.
+    pub const FLOW_TRANSITIONS: u16 = 93;
     /// UDP, every other port, affinity `client`, tracking `full`.
     pub const EVERY: u16 = 0;
 }
 
 /// Seconds after which the sample's services forget.
 pub const TIMEOUT: u32 = 60;
+/// Seconds for which their slots' windows stay open.
+pub const TRANSITION: u32 = 600;
 
 /// Every service: its port, protocol and flags.
-const SERVICES: [(u16, u8, u16); 17] = {
+const SERVICES: [(u16, u8, u16); 18] = {
     use service_flags::{AFFINITY_FLOW, PASS_WHEN_EMPTY, ROUND_ROBIN, TRACK_FULL, TRACK_TRANSITIONS};
     [
         (port::WEB, TCP, TRACK_FULL),
@@ -96,6 +100,7 @@ const SERVICES: [(u16, u8, u16); 17] = {
         (port::DRAINING, TCP, TRACK_FULL),
         (port::TURNS, TCP, TRACK_FULL | ROUND_ROBIN),
         (port::FLOW_TURNS, UDP, TRACK_FULL | ROUND_ROBIN | AFFINITY_FLOW),
+        (port::FLOW_TRANSITIONS, UDP, TRACK_TRANSITIONS | AFFINITY_FLOW),
         (port::EVERY, UDP, TRACK_FULL),
     ]
 };
@@ -141,7 +146,7 @@ pub fn tables() -> Result<HostTables, BuildError> {
                 flags,
                 table_half: u32::from(service % 2),
                 tracking_timeout: TIMEOUT,
-                transition: 600,
+                transition: TRANSITION,
                 reserved: [0; 7],
             });
             add_backends(&mut tables, service, port);
@@ -206,7 +211,21 @@ fn add_backends(tables: &mut HostTables, service: u16, port: u16) {
         let turns = round[..length].iter().map(|turn| owners[usize::from(*turn)]);
         tables.rounds.insert((service, half), turns.collect());
     }
-    for slot in tables.slots.get_mut(&(service, half)).into_iter().flatten() {
-        *slot = Slot { previous, ..*slot };
+    let slots = tables.slots.get_mut(&(service, half)).into_iter().flatten();
+    for (number, slot) in slots.enumerate() {
+        *slot = match port {
+            port::TRANSITIONS | port::FLOW_TRANSITIONS => in_some_phase(number, *slot, &owners),
+            _ => Slot { previous, ..*slot },
+        };
+    }
+}
+
+/// A slot that is unmarked, open or closing, by its number; then its owner was another of these before.
+fn in_some_phase(number: usize, slot: Slot, owners: &[u16]) -> Slot {
+    let opened = Slot::owned_by(owners[(number + 1) % owners.len()]).given_to(slot.owner, 0, TRANSITION);
+    match number / 7 % 3 {
+        0 => slot,
+        1 => opened,
+        _ => opened.at(TRANSITION, None, TRANSITION),
     }
 }

@@ -4,7 +4,9 @@ mod answers;
 mod fragments;
 mod golden;
 mod memory;
+mod simulation;
 mod turns;
+mod windows;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 

@@ -3,16 +3,18 @@
 pub mod clients;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::configuration::TrialDocument;
+use crate::check::Health;
 use crate::dataplane::{
-    Affinity, AttachMode, HealthStatus, Mac, OnEmpty, Scheduler, ServiceKey, Tracking, TrackingUse,
+    Affinity, AttachMode, BackendAddress, Connections, HealthStatus, Kind, Mac, OnEmpty, ProxySettings,
+    Scheduler, ServiceConnections, ServiceKey, Tracking, TrackingUse,
 };
-use crate::state::desired::{AdminState, Health};
+use crate::state::desired::AdminState;
 use crate::state::revision::Revision;
 use crate::state::text;
 
@@ -108,6 +110,8 @@ pub enum InterfaceState {
     Attached,
     /// They will, once what stands in the way is gone.
     Pending,
+    /// They never will: what moves packets attaches to no interface.
+    Unused,
 }
 
 /// Interfaces.
@@ -136,16 +140,31 @@ pub struct ServiceDocument {
     /// How long a window of changing owners stays open.
     #[serde(with = "text::required_duration")]
     pub transition: Duration,
+    /// How many of its slots, of [`pen_common::abi::SLOTS`], are changing owner.
+    #[serde(default)]
+    pub slots_in_transition: u32,
     /// What becomes of packets when nobody is serving.
     pub on_empty: OnEmpty,
     /// How its backends are checked.
     pub health: Health,
+    /// In percent: when fewer of its backends serve, all that are not down by order do; 0 = never.
+    #[serde(default)]
+    pub panic: u8,
+    /// How long the share of a backend that is back grows.
+    #[serde(default, with = "text::required_duration")]
+    pub slow_start: Duration,
+    /// The program that hears of each change of its backends; empty = none.
+    #[serde(default)]
+    pub on_change: Vec<String>,
     /// Its backends.
     pub backends: Vec<BackendDocument>,
     /// Frames forwarded, to removed backends too.
     pub packets: u64,
     /// Their bytes from the Ethernet header on.
     pub bytes: u64,
+    /// What only the proxy does for it; absent under XDP.
+    #[serde(flatten)]
+    pub proxy: Option<ProxyDocument>,
     /// What somebody should know about it, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -164,9 +183,15 @@ pub struct BackendDocument {
     /// The name of its service.
     pub service: String,
     /// Its address.
-    pub address: IpAddr,
+    pub address: BackendAddress,
     /// Its share of newcomers.
     pub weight: u16,
+    /// What that share is now, as its agent says.
+    #[serde(default)]
+    pub effective_weight: Option<u16>,
+    /// Which part of that it has for now, in percent, while it grows after it came back; absent = all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growing: Option<u32>,
     /// The lowest number that has anybody serving serves.
     pub priority: u16,
     /// What the administrator asked of it.
@@ -180,6 +205,9 @@ pub struct BackendDocument {
     pub serving: bool,
     /// Why it is not serving, in words; absent when it is.
     pub reason: Option<String>,
+    /// What somebody should know about it, one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// When its health last changed (RFC 3339).
     pub since: String,
     /// Its MAC, once known.
@@ -188,6 +216,25 @@ pub struct BackendDocument {
     pub packets: u64,
     /// Their bytes from the Ethernet header on.
     pub bytes: u64,
+    /// Newcomers pass it over while it has as many connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft_limit: Option<u32>,
+    /// Nobody is connected to it while it has as many connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hard_limit: Option<u32>,
+    /// What its connections came to; absent under XDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<Connections>,
+}
+
+/// What only the proxy does for a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyDocument {
+    /// Its settings.
+    #[serde(flatten)]
+    pub settings: ProxySettings,
+    /// What its connections came to.
+    pub connections: ServiceConnections,
 }
 
 /// A backend on its way out: it is removed when nobody is left on it, or at the deadline, whichever is first.
@@ -248,6 +295,9 @@ pub struct CheckDocument {
     pub services: usize,
     /// How many backends, over all services.
     pub backends: usize,
+    /// The data plane that it was checked for, or is right for alone; absent = it is right for each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataplane: Option<Kind>,
     /// What somebody should know about it, one line each.
     pub warnings: Vec<String>,
 }
@@ -259,4 +309,7 @@ pub struct ChangeDocument {
     pub changed: bool,
     /// What somebody should know about it, one line each.
     pub warnings: Vec<String>,
+    /// False where nothing is forwarded any more once a controller has ended: a proxy ends with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwards: Option<bool>,
 }

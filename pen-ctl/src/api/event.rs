@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataplane::BackendAddress;
 use crate::state::text::TextError;
 
 /// Kinds of events.
@@ -97,6 +97,9 @@ pub struct EventDocument {
     pub time: String,
     /// What kind of thing.
     pub kind: Kind,
+    /// Of `serving` and `not_serving`: whether that is new; if not, only the reason is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<bool>,
     /// What, in words.
     pub message: String,
     /// The service it is about.
@@ -104,7 +107,7 @@ pub struct EventDocument {
     pub service: Option<String>,
     /// The backend it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backend: Option<IpAddr>,
+    pub backend: Option<BackendAddress>,
     /// The interface it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,

@@ -5,12 +5,16 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::kernel::{self, Kernel};
-use super::plan::{self, Change, Step};
-use super::record::Place;
+mod kernel;
+mod plan;
+mod record;
+
 use super::{LOOPBACK, Setup, SetupDocument};
 use crate::api::{ApiError, ErrorCode};
 use crate::state::store;
+use kernel::Kernel;
+use plan::{Change, Step};
+use record::Place;
 
 /// Makes this machine own the VIPs. What is so already is left alone; what is changed is recorded in `state_dir`
 /// before it is done.

@@ -2,17 +2,16 @@
 
 use clap::{Args, Subcommand};
 use hyper::Method;
-use serde_json::Value;
 
 use super::error::CliError;
 use super::render::status::{self, View};
-use super::values::{Keys, body};
+use super::values::{Keys, body, number_or_word};
 use super::{Global, as_it_stays, done, drain, show};
 use crate::api::ApiError;
 use crate::api::document::{BackendDocument, BackendList};
 use crate::client::{Answer, segment};
+use crate::dataplane::BackendAddress;
 use crate::state::spec::BackendSpec;
-use crate::state::text::backend_address;
 
 /// What can be done with backends.
 #[derive(Debug, Subcommand)]
@@ -21,7 +20,9 @@ pub enum BackendCommand {
     #[command(after_help = "\
 Examples:
   pen-ctl backend add web 10.0.0.11
-  pen-ctl backend add web 10.0.0.12 --weight 2 --mac 02:00:00:00:00:12")]
+  pen-ctl backend add web 10.0.0.12 --weight 2 --mac 02:00:00:00:00:12
+  pen-ctl backend add web 10.0.0.13:8080 --hard-limit 500
+  pen-ctl backend add web /run/app.sock")]
     Add(AddArgs),
     /// Change a backend; what is not named stays
     #[command(after_help = "\
@@ -57,8 +58,9 @@ pub struct AddArgs {
 pub struct WhichArgs {
     /// The service
     service: String,
-    /// The server's own address (not the VIP), without a port
-    #[arg(value_name = "ADDR")]
+    /// The server's own address (not the VIP); in the proxy with a port where that is not the service's, or the path of
+    /// a Unix socket
+    #[arg(value_name = "ADDR[:PORT]")]
     address: String,
 }
 
@@ -106,6 +108,12 @@ struct Flags {
     /// How it is checked; `service`: as its service says [default: service]
     #[arg(long, value_name = "KIND[,KEY=VALUE...]")]
     health: Option<String>,
+    /// Proxy: newcomers pass it over while it has as many connections; `none` [default: none]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    soft_limit: Option<String>,
+    /// Proxy: nobody is connected to it while it has as many connections; `none` [default: none]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    hard_limit: Option<String>,
 }
 
 impl Flags {
@@ -116,12 +124,9 @@ impl Flags {
             .set_unless("vlan", self.vlan.map(number_or_word), "none")
             .set("state", self.state)
             .set_unless("health", self.health, "service")
+            .set_unless("soft_limit", self.soft_limit.map(number_or_word), "none")
+            .set_unless("hard_limit", self.hard_limit.map(number_or_word), "none")
     }
-}
-
-/// A number as one, so that the rule for numbers is what refuses another.
-fn number_or_word(text: String) -> Value {
-    text.parse::<i64>().map_or(Value::String(text), Value::from)
 }
 
 /// Does it.
@@ -172,7 +177,11 @@ fn told(global: &Global, answer: &Answer, line: &str) -> Result<(), CliError> {
     match status::not_serving(&backend) {
         None => done(global, answer, line),
         Some(reason) => done(global, answer, &format!("{line}; not serving now: {reason}")),
+    }?;
+    for warning in &backend.warnings {
+        eprintln!("pen-ctl: warning: {warning}");
     }
+    Ok(())
 }
 
 fn list_text(list: &BackendList) -> String {
@@ -180,6 +189,6 @@ fn list_text(list: &BackendList) -> String {
 }
 
 fn path(service: &str, address: &str) -> Result<String, CliError> {
-    let address = backend_address(address).map_err(ApiError::from)?;
+    let address: BackendAddress = address.parse().map_err(ApiError::from)?;
     Ok(format!("/v1/services/{}/backends/{}", segment(service), segment(&address.to_string())))
 }

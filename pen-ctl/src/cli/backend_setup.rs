@@ -9,6 +9,7 @@ use super::values::body;
 use super::{Global, render};
 use crate::backend_setup::forms::{self, Format};
 use crate::backend_setup::{LOOPBACK, Outcome, Setup, SetupDocument};
+use crate::platform;
 
 /// The VIPs, and what to do about them.
 #[derive(Debug, Args)]
@@ -46,7 +47,7 @@ pub struct BackendSetupArgs {
 pub fn backend_setup(global: &Global, args: &BackendSetupArgs) -> Result<(), CliError> {
     let setup = Setup::new(&args.vips, &args.interface)?;
     if args.apply || args.undo {
-        let document = perform(global, &setup, args.undo)?;
+        let document = platform::make_setup(global, &setup, args.undo)?;
         let text = if global.json { body(&document)? } else { text(&document, args) };
         render::print(&text);
         return Ok(());
@@ -54,42 +55,10 @@ pub fn backend_setup(global: &Global, args: &BackendSetupArgs) -> Result<(), Cli
     let native = if cfg!(target_os = "freebsd") { Format::Freebsd } else { Format::Ip };
     let format = args.format.unwrap_or(native);
     if format != Format::Freebsd {
-        check(&setup)?;
+        platform::check_setup(&setup)?;
     }
     let form = forms::form(&setup, format);
     render::print(&if global.json { body(&form)? } else { forms::text(&form) });
-    Ok(())
-}
-
-#[cfg(target_os = "linux")]
-fn perform(global: &Global, setup: &Setup, undo: bool) -> Result<SetupDocument, CliError> {
-    use crate::backend_setup::perform;
-    let state_dir = global.state_dir();
-    super::wait_for(async {
-        match undo {
-            true => perform::undo(&setup.vips, &setup.interface, &state_dir).await,
-            false => perform::apply(setup, &state_dir).await,
-        }
-    })
-}
-
-#[cfg(target_os = "linux")]
-fn check(setup: &Setup) -> Result<(), CliError> {
-    super::wait_for(crate::backend_setup::perform::check(setup))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn perform(_global: &Global, _setup: &Setup, _undo: bool) -> Result<SetupDocument, CliError> {
-    Err(crate::api::ApiError::new(
-        crate::api::ErrorCode::NotSupported,
-        "backend-setup --apply and --undo are not supported on this system",
-        "leave them out, and type what it prints",
-    )
-    .into())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn check(_setup: &Setup) -> Result<(), CliError> {
     Ok(())
 }
 

@@ -13,8 +13,9 @@ use super::{Global, done, show};
 use crate::api::ApiError;
 use crate::api::document::clients::ForgetDocument;
 use crate::client::segment;
-use crate::server::clients::{LISTED, parse_prefix};
-use crate::state::text::backend_address;
+use crate::dataplane::BackendAddress;
+use crate::server::clients::LISTED;
+use crate::state::text;
 use crate::tracked::Order;
 
 /// What can be done with clients.
@@ -128,12 +129,12 @@ pub fn execute(global: &Global, command: ClientCommand) -> Result<(), CliError> 
     }
 }
 
-fn address(text: Option<String>) -> Result<Option<IpAddr>, ApiError> {
-    Ok(text.map(|text| backend_address(&text)).transpose()?)
+fn address(text: Option<String>) -> Result<Option<BackendAddress>, ApiError> {
+    Ok(text.map(|text| text.parse()).transpose()?)
 }
 
 fn prefix(text: Option<String>) -> Result<Option<IpNet>, ApiError> {
-    Ok(text.map(|text| parse_prefix(&text)).transpose()?)
+    Ok(text.map(|text| text::prefix(&text)).transpose()?)
 }
 
 /// What stands after a path's question mark.

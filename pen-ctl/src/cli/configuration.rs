@@ -201,7 +201,8 @@ pub fn export(global: &Global) -> Result<(), CliError> {
         Err(error) => return Err(error.into()),
     };
     eprintln!("pen-ctl: no controller answers: this is the state stored in {}", global.state_dir().display());
-    let document = ConfigDocument { revision: Revision::of(&stored), toml: to_toml(&stored) };
+    let (stored, kind) = stored;
+    let document = ConfigDocument { revision: Revision::of(&stored), toml: to_toml(&stored, kind) };
     match global.json {
         true => render::print(&super::values::body(&document)?),
         false => render::print(&document.toml),

@@ -1,9 +1,17 @@
 //! `pen-ctl doctor`: what is wrong, and what to type.
 
 use clap::Args;
+use hyper::Method;
 
 use super::Global;
 use super::error::CliError;
+use super::render::{self, Style, Tone};
+use super::values::body;
+use crate::api::document::StatusDocument;
+use crate::api::{ApiError, ErrorCode};
+use crate::client::ClientError;
+use crate::findings::{DoctorDocument, Verdict};
+use crate::platform;
 
 /// What to look at.
 #[derive(Debug, Args)]
@@ -21,7 +29,6 @@ or neighbor solicitations for a VIP; does each backend take what comes for
 its VIP. The last two ask the link and the backends, from this host's own
 addresses, and never disturb clients. Run it on the balancer as root. Exit
 status 1 if a problem was found; a warning is none.")]
-#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "doctor is for Linux: elsewhere it says so"))]
 pub struct DoctorArgs {
     /// Ask only about this service's VIP and backends
     #[arg(value_name = "SERVICE")]
@@ -32,17 +39,7 @@ pub struct DoctorArgs {
 }
 
 /// Examines everything.
-#[cfg(target_os = "linux")]
 pub fn doctor(global: &Global, args: &DoctorArgs) -> Result<(), CliError> {
-    use hyper::Method;
-
-    use super::render;
-    use super::values::body;
-    use crate::api::document::StatusDocument;
-    use crate::api::{ApiError, ErrorCode};
-    use crate::client::ClientError;
-    use crate::doctor::{self, Patient};
-
     let status = global.client().call(Method::GET, "/v1/status", None);
     let controller: Result<StatusDocument, String> = match status.and_then(|answer| answer.read()) {
         Ok(status) => Ok(status),
@@ -57,19 +54,10 @@ pub fn doctor(global: &Global, args: &DoctorArgs) -> Result<(), CliError> {
         let hint = "`pen-ctl service list` shows those there are";
         return Err(ApiError::new(ErrorCode::NotFound, format!("there is no service {name}"), hint).into());
     }
-    let admit = Patient::admit(
-        (global.bpffs(), global.state_dir()),
-        controller,
-        args.service.clone(),
-        args.interfaces.clone(),
-    );
-    let patient = super::wait_for(async {
-        admit.await.map_err(|error| CliError::failed(format!("look at the interfaces: {error}")))
-    })?;
-    let document = doctor::examine(&patient);
+    let document = platform::examine(global, controller, args.service.clone(), args.interfaces.clone())?;
     render::print(&match global.json {
         true => body(&document)?,
-        false => text(&document, render::Style::for_stdout()),
+        false => text(&document, Style::for_stdout()),
     });
     match document.problems {
         0 => Ok(()),
@@ -77,23 +65,8 @@ pub fn doctor(global: &Global, args: &DoctorArgs) -> Result<(), CliError> {
     }
 }
 
-/// XDP is Linux's.
-#[cfg(not(target_os = "linux"))]
-pub fn doctor(_global: &Global, _args: &DoctorArgs) -> Result<(), CliError> {
-    Err(crate::api::ApiError::new(
-        crate::api::ErrorCode::NotSupported,
-        "doctor looks at what XDP needs, which this system has not",
-        "run it on the balancer",
-    )
-    .into())
-}
-
 /// One line a finding, and under it what to do.
-#[cfg(target_os = "linux")]
-fn text(document: &crate::doctor::DoctorDocument, style: super::render::Style) -> String {
-    use super::render::Tone;
-    use crate::doctor::Verdict;
-
+fn text(document: &DoctorDocument, style: Style) -> String {
     let mut text = String::new();
     for finding in &document.findings {
         let (word, tone) = match finding.verdict {

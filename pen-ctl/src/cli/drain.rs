@@ -65,7 +65,7 @@ async fn begin(global: &Global, leaving: &Leaving<'_>, time: &str, wait: bool) -
     if !outcome? {
         return Err(interrupted(leaving, progress.last.as_ref()));
     }
-    let document = ChangeDocument { changed: true, warnings: Vec::new() };
+    let document = ChangeDocument { changed: true, warnings: Vec::new(), forwards: None };
     render::print(&if global.json { body(&document)? } else { removed(leaving, &progress) });
     Ok(())
 }

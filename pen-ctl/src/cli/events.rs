@@ -186,6 +186,7 @@ mod tests {
             id: 1,
             time: "2026-11-23T16:02:11.123Z".into(),
             kind,
+            changed: None,
             message: "connection refused".into(),
             service: Some("web".into()),
             backend: Some("10.0.0.12".parse().unwrap()),

@@ -9,8 +9,9 @@ use super::render::{self, status::View};
 use super::values::{Keys, body};
 use crate::api::document::{ChangeDocument, InterfaceDocument, InterfaceList, InterfaceState};
 use crate::client::{Answer, Client, ClientError, segment};
+use crate::dataplane::proxy::handover;
 use crate::launch;
-use crate::offline::{self, Detached, Listener};
+use crate::offline::{self, Detached, Ending, Listener};
 use crate::server::routes::{AttachBody, StopBody};
 
 /// Interfaces to attach to.
@@ -63,6 +64,7 @@ Examples:
   pen-ctl stop --detach
 
 Without --detach packets keep flowing, with health as last seen, and the next controller takes over.
+A proxy accepts nobody new and ends with its last connection.
 The next `pen-ctl run` undoes what --detach does.")]
 pub struct StopArgs {
     /// Stop forwarding too: detach from all interfaces
@@ -112,7 +114,7 @@ pub fn detach(global: &Global, args: &DetachArgs) -> Result<(), CliError> {
         Ok(change) => changed(global, &change, &detached_line(names, change.changed)),
         Err(ClientError::NoController { .. }) => {
             let Detached { names: detached, warnings } = offline::detach(global, names)?;
-            let change = ChangeDocument { changed: !detached.is_empty(), warnings };
+            let change = ChangeDocument { changed: !detached.is_empty(), warnings, forwards: None };
             let named = (!detached.is_empty()).then_some(detached.as_slice());
             let line = detached_line(named.or(names), change.changed);
             let how = if change.changed { "; done by the pins" } else { "" };
@@ -152,19 +154,30 @@ pub fn stop(global: &Global, args: &StopArgs) -> Result<(), CliError> {
     let answer = global.client().call(Method::POST, "/v1/stop", Some(body(&StopBody { detach })?));
     match answer {
         Ok(answer) => {
-            controller.wait_until_gone()?;
+            let change: ChangeDocument = answer.read()?;
+            let proxied = change.forwards == Some(false);
+            let handover = handover::place(&global.socket());
+            let ending = controller.wait_until_gone_or(|| proxied && !handover.exists())?;
             let line = if detach {
                 "controller stopped, detached from all interfaces"
             } else {
                 "controller stopped"
             };
-            let more = if detach { "" } else { "; packets keep flowing, with health as last seen" };
-            changed(global, &answer.read()?, &format!("{line}{more}"))
+            let more = match (ending, detach) {
+                (Ending::GoesOn { pid }, _) => &format!(
+                    "; nobody new is accepted, and process {pid} ends with its last connection, or at once by \
+                     `kill {pid}`"
+                ),
+                (Ending::Gone, _) if proxied => "; the proxy ended with it",
+                (Ending::Gone, true) => "",
+                (Ending::Gone, false) => "; packets keep flowing, with health as last seen",
+            };
+            changed(global, &change, &format!("{line}{more}"))
         }
         Err(ClientError::NoController { .. }) => {
             let Detached { names: detached, warnings } =
                 if detach { offline::detach_until_next_run(global)? } else { Detached::default() };
-            let change = ChangeDocument { changed: !detached.is_empty(), warnings };
+            let change = ChangeDocument { changed: !detached.is_empty(), warnings, forwards: None };
             let line = match (detach, detached.is_empty()) {
                 (false, _) => "no controller runs: nothing to do".into(),
                 (true, true) => "no controller runs and nothing is attached: nothing to do".into(),

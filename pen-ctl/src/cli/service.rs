@@ -5,7 +5,7 @@ use hyper::Method;
 
 use super::error::CliError;
 use super::render::{self, status::View};
-use super::values::{Keys, body};
+use super::values::{Keys, body, number_or_word};
 use super::{Global, as_it_stays, done};
 use crate::api::document::{ServiceDocument, ServiceList};
 use crate::client::{Answer, segment};
@@ -18,15 +18,22 @@ pub enum ServiceCommand {
     #[command(after_help = "\
 Examples:
   pen-ctl service add web 10.0.0.100:80/tcp
-  pen-ctl service add dns [2001:db8::53]:53/udp --affinity flow --tracking off
-  pen-ctl service add mail 10.0.0.102:25/tcp --scheduler round-robin
-  pen-ctl service add all 10.0.0.101:*/tcp --health tcp,port=22,interval=2s,rise=2,fall=3")]
+  pen-ctl service add www 10.0.0.103:80/tcp --health http,path=/healthz,status=200,body=ok
+  pen-ctl service add dns [2001:db8::53]:53/udp --health dns,name=example.com,type=SOA
+  pen-ctl service add log 10.0.0.104:514/udp --affinity flow --tracking off
+  pen-ctl service add mail 10.0.0.102:25/tcp --health smtp,starttls=true,sni=mx.example.com
+  pen-ctl service add shop 10.0.0.105:80/tcp --scheduler round-robin
+  pen-ctl service add all 10.0.0.101:*/tcp --health tcp,port=22,interval=2s,rise=2,fall=3
+  pen-ctl service add app /run/app.sock --scheduler least-connections --idle-timeout 10m")]
     Add(AddArgs),
     /// Change settings of a service; what is not named stays
     #[command(after_help = "\
 Examples:
   pen-ctl service set web --tracking-timeout 1h
   pen-ctl service set web --health tcp,interval=500ms,timeout=200ms
+  pen-ctl service set web --health https,host=www.example.com,path=/healthz
+  pen-ctl service set web --health agent,port=9000,interval=2s
+  pen-ctl service set web --health exec,command=/usr/local/bin/check,interval=10s,timeout=5s
   pen-ctl service set web --health default",
         mut_args = as_it_stays)]
     Set(SetArgs),
@@ -46,7 +53,8 @@ Examples:
 pub struct AddArgs {
     /// Its name: letters, digits, `-`, `_` and `.`
     name: String,
-    /// Its virtual address, port (or `*` for every port) and protocol: 10.0.0.100:80/tcp, [2001:db8::1]:53/udp
+    /// Its virtual address, port (or `*` for every port) and protocol: 10.0.0.100:80/tcp, [2001:db8::1]:53/udp; in the
+    /// proxy the path of a Unix socket, too: /run/app.sock
     #[arg(value_name = "VIP:PORT/PROTO")]
     vip: String,
     #[command(flatten)]
@@ -82,8 +90,8 @@ struct Flags {
     /// without memory [default: client]
     #[arg(long, value_name = "WHAT")]
     affinity: Option<String>,
-    /// Who gets a newcomer: `maglev` the backend that its hash names, `round-robin` the next one, by weight
-    /// [default: maglev]
+    /// Who gets a newcomer: `maglev` the backend that its hash names, `round-robin` the next one, by weight,
+    /// `least-connections` whoever has the fewest for its weight (proxy) [default: maglev]
     #[arg(long, value_name = "HOW")]
     scheduler: Option<String>,
     /// Memory of which backend was given: `full` every client, `transitions` only while slots change owner, `off`
@@ -99,10 +107,47 @@ struct Flags {
     /// What becomes of packets when nobody is serving: `drop` or `pass` to this host [default: drop]
     #[arg(long, value_name = "WHAT")]
     on_empty: Option<String>,
-    /// How backends are checked: `tcp` or `none`, with interval, timeout, rise, fall, port; `default`: tcp on the
-    /// service's port, none for UDP and every port [default: default]
+    /// How backends are checked: `tcp`, `http`, `https`, `dns`, `smtp`, `udp`, `icmp`, `exec`, `agent` or `none`, with
+    /// interval, timeout, rise, fall, jitter, max_hold, port, way (`dsr` asks the VIP at each backend, `direct` its own
+    /// address) and the kind's own keys (docs/health.md); `default`: tcp, for UDP port 53 dns, else icmp (in the proxy none)
+    /// [default: default]
     #[arg(long, value_name = "KIND[,KEY=VALUE...]")]
     health: Option<String>,
+    /// When fewer percent of the backends serve, use all that are not down by order; 0 = never [default: 0]
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
+    panic: Option<String>,
+    /// How long the share of a backend that is back grows until it is whole; 0 = at once [default: 0]
+    #[arg(long, value_name = "TIME")]
+    slow_start: Option<String>,
+    /// Program, with what it is told, that hears of each change of a backend (JSON on its input); `none`
+    /// [default: none]
+    #[arg(long, value_name = "COMMAND")]
+    on_change: Option<String>,
+    /// Proxy: how long a backend may take to accept before the next one is tried; `default` [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    connect_timeout: Option<String>,
+    /// Proxy: after how long without a byte a connection ends, 0 = never; `default` [default: 0, UDP 60s]
+    #[arg(long, value_name = "TIME")]
+    idle_timeout: Option<String>,
+    /// Proxy: how many connections it has at once at most; `none` [default: none]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    max_connections: Option<String>,
+    /// Proxy: clients stay with the backend they were given even while it refuses them [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    stubborn: Option<bool>,
+    /// Proxy: connect to backends from the client's own address; needs privileges and routes [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    transparent: Option<bool>,
+    /// Proxy: tell backends the client's address first: `v1`, `v2` or `none` [default: none]
+    #[arg(long, value_name = "VERSION")]
+    proxy_protocol: Option<String>,
+    /// Proxy: clients that say first, in the PROXY protocol, for whom they come: addresses or prefixes with commas
+    /// between them; `none` [default: none]
+    #[arg(long, value_name = "PREFIX,...")]
+    proxy_protocol_from: Option<String>,
+    /// Proxy: what becomes of a backend's connections when it goes down: `keep` or `close` [default: keep]
+    #[arg(long, value_name = "WHAT")]
+    on_down: Option<String>,
 }
 
 impl Flags {
@@ -114,7 +159,27 @@ impl Flags {
             .set("transition", self.transition)
             .set("on_empty", self.on_empty)
             .set_unless("health", self.health, "default")
+            .set("panic", self.panic.map(number_or_word))
+            .set("slow_start", self.slow_start)
+            .set(
+                "on_change",
+                self.on_change.map(|command| if command == "none" { String::new() } else { command }),
+            )
+            .set_unless("connect_timeout", self.connect_timeout, "default")
+            .set_unless("idle_timeout", self.idle_timeout, "default")
+            .set_unless("max_connections", self.max_connections.map(number_or_word), "none")
+            .set("stubborn", self.stubborn)
+            .set("transparent", self.transparent)
+            .set_unless("proxy_protocol", self.proxy_protocol, "none")
+            .set("proxy_protocol_from", self.proxy_protocol_from.map(prefixes))
+            .set("on_down", self.on_down)
     }
+}
+
+/// What stands between commas; `none` = nothing.
+fn prefixes(text: String) -> Vec<String> {
+    let all = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+    if text == "none" { Vec::new() } else { all.map(str::to_owned).collect() }
 }
 
 /// Does it.

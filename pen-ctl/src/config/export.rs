@@ -3,17 +3,25 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::Value;
 
-use crate::dataplane::AttachMode;
-use crate::state::desired::{AdminState, Backend, Desired, Health, InterfaceSpec, Service, TcpHealth};
+use crate::check::Health;
+use crate::dataplane::{AttachMode, Kind};
+use crate::state::desired::{AdminState, Backend, Desired, InterfaceSpec, Service};
 
 /// Writes a desired state as TOML. Keys at their defaults are left out, but for those of the file as a whole. When a
 /// drain ends with the backend's removal is no key: applied where it goes on the file keeps it, elsewhere the backend drains.
-pub fn to_toml(desired: &Desired) -> String {
+///
+/// `kind` is what moves packets, where that is known: the proxy is said, because XDP is tried without a word.
+pub fn to_toml(desired: &Desired, kind: Option<Kind>) -> String {
     // By name, so that what is added to the state is not forgotten here.
     let Desired { seed, interfaces, tracking_clients, http, services } = desired;
-    let mut text = format!("seed = \"{seed:016x}\"\n");
+    let mut text = String::new();
+    if kind == Some(Kind::Proxy) {
+        line(&mut text, "dataplane", &quoted(Kind::Proxy.name()));
+    }
+    line(&mut text, "seed", &quoted(&format!("{seed:016x}")));
     let names: Vec<String> = interfaces.iter().map(interface).collect();
     line(&mut text, "interfaces", &format!("[{}]", names.join(", ")));
     line(&mut text, "tracking_clients", &tracking_clients.to_string());
@@ -52,6 +60,17 @@ fn service(text: &mut String, service: &Service) {
         transition,
         on_empty,
         health,
+        panic,
+        slow_start,
+        on_change,
+        connect_timeout,
+        idle_timeout,
+        max_connections,
+        stubborn,
+        transparent,
+        proxy_protocol,
+        proxy_protocol_from,
+        on_down,
         backends,
     } = service;
     let plain = Service::new(name.clone(), *vip);
@@ -73,6 +92,22 @@ fn service(text: &mut String, service: &Service) {
     if let Some(check) = health {
         line(text, "health", &health_table(check));
     }
+    let mut said = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            line(text, key, &value);
+        }
+    };
+    said("panic", (*panic != plain.panic).then(|| panic.to_string()));
+    said("slow_start", (*slow_start != plain.slow_start).then(|| duration(*slow_start)));
+    said("on_change", (!on_change.is_empty()).then(|| value(on_change)));
+    said("connect_timeout", connect_timeout.map(duration));
+    said("idle_timeout", idle_timeout.map(duration));
+    said("max_connections", max_connections.map(|most| most.to_string()));
+    said("stubborn", stubborn.then(|| "true".to_owned()));
+    said("transparent", transparent.then(|| "true".to_owned()));
+    said("proxy_protocol", proxy_protocol.as_ref().map(value));
+    said("proxy_protocol_from", (!proxy_protocol_from.is_empty()).then(|| prefixes(proxy_protocol_from)));
+    said("on_down", (*on_down != plain.on_down).then(|| value(on_down)));
     if !backends.is_empty() {
         let all: Vec<String> = backends.iter().map(|one| format!("  {},\n", backend(one))).collect();
         line(text, "backend", &format!("[\n{}]", all.concat()));
@@ -80,8 +115,9 @@ fn service(text: &mut String, service: &Service) {
 }
 
 fn backend(backend: &Backend) -> String {
-    let Backend { address, weight, priority, mac, vlan, state, remove_at: _, health } = backend;
-    let mut table = vec![format!("address = \"{address}\"")];
+    let Backend { address, weight, priority, mac, vlan, state, remove_at: _, health, soft_limit, hard_limit } =
+        backend;
+    let mut table = vec![format!("address = {}", quoted(&address.to_string()))];
     if *weight != 1 {
         table.push(format!("weight = {weight}"));
     }
@@ -94,22 +130,22 @@ fn backend(backend: &Backend) -> String {
         table.push(format!("state = {}", value(state)));
     }
     table.extend(health.as_ref().map(|check| format!("health = {}", health_table(check))));
+    table.extend(soft_limit.map(|limit| format!("soft_limit = {limit}")));
+    table.extend(hard_limit.map(|limit| format!("hard_limit = {limit}")));
     format!("{{ {} }}", table.join(", "))
 }
 
-/// Every key: the defaults of a check depend on each other.
+fn prefixes(all: &[IpNet]) -> String {
+    let all: Vec<String> = all.iter().map(|net| quoted(&net.to_string())).collect();
+    format!("[{}]", all.join(", "))
+}
+
 fn health_table(health: &Health) -> String {
-    match health {
-        Health::None => quoted("none"),
-        Health::Tcp(TcpHealth { port, interval, timeout, rise, fall }) => {
-            let port = port.map(|port| format!(", port = {port}")).unwrap_or_default();
-            format!(
-                "{{ kind = \"tcp\"{port}, interval = {}, timeout = {}, rise = {rise}, fall = {fall} }}",
-                duration(*interval),
-                duration(*timeout)
-            )
-        }
-    }
+    let Some(_) = health.check() else { return quoted("none") };
+    let mut table = String::new();
+    // Words and numbers: cannot fail.
+    let _ = serde::Serialize::serialize(health, toml::ser::ValueSerializer::new(&mut table));
+    table
 }
 
 fn line(text: &mut String, key: &str, value: &str) {

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::check::HEALTH_KEYS;
+
 /// What a table may contain.
 struct Level {
     /// What the table is called in messages.
@@ -17,7 +19,7 @@ struct Level {
 
 const FILE: Level = Level {
     name: "a configuration",
-    known: &["seed", "interfaces", "http", "tracking_clients", "service"],
+    known: &["dataplane", "seed", "interfaces", "http", "tracking_clients", "service"],
     not_yet: &["flood_inserts_per_cpu"],
     below: &[("interfaces", &INTERFACE), ("service", &SERVICE)],
 };
@@ -37,14 +39,8 @@ const SERVICE: Level = Level {
         "transition",
         "on_empty",
         "health",
-        "backend",
-    ],
-    not_yet: &[
-        "allow",
-        "deny",
-        "rate_limit",
-        "slow_start",
         "panic",
+        "slow_start",
         "on_change",
         "connect_timeout",
         "idle_timeout",
@@ -52,24 +48,23 @@ const SERVICE: Level = Level {
         "stubborn",
         "transparent",
         "proxy_protocol",
+        "proxy_protocol_from",
         "on_down",
+        "backend",
     ],
+    not_yet: &["allow", "deny", "rate_limit"],
     below: &[("backend", &BACKEND), ("health", &HEALTH)],
 };
 
 const BACKEND: Level = Level {
     name: "a backend",
-    known: &["address", "weight", "priority", "mac", "vlan", "state", "health"],
-    not_yet: &["soft_limit", "hard_limit"],
+    known: &["address", "weight", "priority", "mac", "vlan", "state", "health", "soft_limit", "hard_limit"],
+    not_yet: &[],
     below: &[("health", &HEALTH)],
 };
 
-const HEALTH: Level = Level {
-    name: "a health check",
-    known: &["kind", "port", "interval", "timeout", "rise", "fall"],
-    not_yet: &["path", "host", "status", "expect", "send", "command", "query"],
-    below: &[],
-};
+/// Which of them a kind takes is for [`crate::check`] to say.
+const HEALTH: Level = Level { name: "a health check", known: HEALTH_KEYS, not_yet: &[], below: &[] };
 
 /// Finds the first key that should not be there: where it is, and what to say.
 pub(super) fn check(file: &DeTable<'_>) -> Result<(), (Range<usize>, String)> {
@@ -99,17 +94,8 @@ fn table(table: &DeTable<'_>, level: &Level) -> Result<(), (Range<usize>, String
 /// Looks into tables; values of other types are left to whoever reads them.
 fn value(content: &DeValue<'_>, level: &Level) -> Result<(), (Range<usize>, String)> {
     match content {
-        DeValue::Table(below) => match not_built_kind(below, level) {
-            true => Ok(()),
-            false => table(below, level),
-        },
+        DeValue::Table(below) => table(below, level),
         DeValue::Array(all) => all.iter().try_for_each(|one| value(one.get_ref(), level)),
         _ => Ok(()),
     }
-}
-
-/// A health check of a kind that is not built yet is refused for its kind, not for the keys that go with it.
-fn not_built_kind(table: &DeTable<'_>, level: &Level) -> bool {
-    let kind = table.iter().find(|(key, _)| level.known.contains(&"kind") && key.get_ref() == "kind");
-    kind.and_then(|(_, kind)| kind.get_ref().as_str()).is_some_and(|kind| kind != "tcp" && kind != "none")
 }

@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::api::{ApiError, ErrorCode};
+use crate::dataplane::Kind;
 use crate::state::desired::{Desired, InterfaceSpec};
 use crate::state::spec::ServiceSpec;
 use crate::state::validate;
@@ -42,20 +43,25 @@ impl Places {
 
     /// Checks the state that a file alone makes. What is wrong is found where it begins to be: of two that clash, at
     /// the second.
-    pub(super) fn check(&self, alone: &Desired) -> Result<(), (Option<Span>, String)> {
-        let Err(whole) = validate::desired(alone) else { return Ok(()) };
-        let (place, part) = self.first_wrong_part(alone);
+    pub(super) fn check(&self, alone: &Desired, kind: Option<Kind>) -> Result<(), (Option<Span>, String)> {
+        let validate = |part: &Desired| validate::desired_for(part, kind);
+        let Err(whole) = validate(alone) else { return Ok(()) };
+        let (place, part) = self.first_wrong_part(alone, validate);
         // Something else may come first in the file than in the order of the rules.
-        let error = validate::desired(&part).err().unwrap_or(whole);
+        let error = validate(&part).err().unwrap_or(whole);
         Err((place, told(&error)))
     }
 
     /// The place where the file begins to be wrong, and the state that it makes up to there.
-    fn first_wrong_part(&self, alone: &Desired) -> (Option<Span>, Desired) {
+    fn first_wrong_part(
+        &self,
+        alone: &Desired,
+        validate: impl Fn(&Desired) -> Result<(), ApiError>,
+    ) -> (Option<Span>, Desired) {
         let mut part = Desired { interfaces: Vec::new(), services: Vec::new(), ..alone.clone() };
         let interfaces = first_wrong(alone.interfaces.len(), |count| {
             part.interfaces = alone.interfaces[..count].to_vec();
-            validate::desired(&part)
+            validate(&part)
         });
         if let Some(interface) = interfaces {
             part.interfaces = alone.interfaces[..=interface].to_vec();
@@ -63,17 +69,17 @@ impl Places {
         }
         let service = first_wrong(alone.services.len(), |count| {
             part.services = alone.services[..count].to_vec();
-            validate::desired(&part)
+            validate(&part)
         });
         let Some(service) = service else { return (None, part) };
         part.services = alone.services[..=service].to_vec();
         let backends = std::mem::take(&mut part.services[service].backends);
-        if validate::desired(&part).is_err() {
+        if validate(&part).is_err() {
             return (self.services.get(service).cloned(), part);
         }
         let backend = first_wrong(backends.len(), |count| {
             part.services[service].backends = backends[..count].to_vec();
-            validate::desired(&part)
+            validate(&part)
         });
         let Some(backend) = backend else { return (None, part) };
         part.services[service].backends = backends[..=backend].to_vec();

@@ -55,7 +55,7 @@ fn mistakes_are_told_with_line_and_column() {
         "4:37",
         "unknown key `wieght`",
     );
-    says(&format!("{service}backend = [{{ address = \"10.0.0.11:80\" }}]"), "4:24", "has a port");
+    says(&format!("{service}backend = [{{ address = \"10.0.0.11:0\" }}]"), "4:24", "port 0");
     says(&format!("{service}backend = [{{ address = \"10.0.0.11\", weight = 1001 }}]"), "4:46", "1 to 1000");
     says(&format!("{service}transition = 5"), "4:14", "with a unit");
     says(&format!("{service}health = {{ kind = \"tcp\", rise = \"2\" }}"), "4:33", "a number from 1 to 100");
@@ -75,16 +75,18 @@ fn what_breaks_a_rule_is_told_where_it_is_written() {
     let second = |address: &str| {
         format!("{web}backend = [{{ address = \"10.0.0.11\" }}, {{ address = \"{address}\" }}]\n")
     };
-    says(&second("2001:db8::1"), "4:39", "is IPv6");
+    let xdp = |text: &str| format!("dataplane = \"xdp\"\n{text}");
+    says(&xdp(&second("2001:db8::1")), "5:39", "is IPv6");
     says(&second("10.0.0.11"), "4:39", once);
+    says(&xdp(&second("10.0.0.100")), "5:39", "own VIP");
     says(&second("10.0.0.100"), "4:39", "own VIP");
-    says(&format!("{dns}{}", second("10.0.0.101")), "7:39", "the VIP of service dns");
+    says(&xdp(&format!("{dns}{}", second("10.0.0.101"))), "8:39", "the VIP of service dns");
     says(
         &format!(
-            "{web}[[service.backend]]\naddress = \"10.0.0.11\"\n[[service.backend]]\naddress = \"127.0.0.1\"\n"
+            "{web}[[service.backend]]\naddress = \"10.0.0.11\"\n[[service.backend]]\naddress = \"224.0.0.1\"\n"
         ),
         "6:1",
-        "loopback",
+        "multicast",
     );
     says("interfaces = [\"eth0\", \"eth1\", \"eth0\"]", "1:31", "twice");
     // Of several, the first, with its own words.
@@ -102,14 +104,8 @@ fn what_is_not_built_yet_is_refused_as_such() {
     says("http = \"localhost:9080\"", "1:8", "127.0.0.1:9080 or [::1]:9080");
     says("http = 9080", "1:8", "string");
     says(&format!("{service}rate_limit = 5"), "4:1", "not supported yet");
-    says(&format!("{service}scheduler = \"least-connections\""), "4:13", "not supported yet");
-    says(&format!("{service}health = {{ kind = \"http\", path = \"/\" }}"), "4:19", "not supported yet");
-    says(&format!("{service}health = \"https\""), "4:10", "not supported yet");
-    says(
-        &format!("{service}backend = [{{ address = \"10.0.0.1\", soft_limit = 2 }}]"),
-        "4:36",
-        "not supported yet",
-    );
+    says(&format!("{service}health = {{ kind = \"ping\" }}"), "4:19", "unknown health check `ping`");
+    says(&format!("{service}health = {{ kind = \"tcp\", path = \"/\" }}"), "4:10", "takes no key `path`");
 }
 
 #[test]
@@ -133,4 +129,44 @@ fn a_file_replaces_services_but_keeps_what_it_does_not_mention() {
     assert_eq!(applied.seed, 7, "an absent seed changes no choice");
     assert!(file("interfaces = []", two).onto(&state).unwrap().interfaces.is_empty());
     assert_eq!(file("seed = \"ff\"", two).onto(&state).unwrap().seed, 255);
+}
+
+const PROXY_EXAMPLE: &str = include_str!("../../../docs/proxy.example.toml");
+
+#[test]
+fn the_shipped_proxy_example_works_and_shows_every_key_of_the_proxy() {
+    let uncommented: String = PROXY_EXAMPLE
+        .lines()
+        .map(|line| line.strip_prefix("#").filter(|rest| !rest.starts_with([' ', '#'])).unwrap_or(line))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    for text in [PROXY_EXAMPLE, &uncommented] {
+        let config = Config::parse("proxy.example.toml", text).unwrap();
+        assert_eq!(config.dataplane(), Choice::Proxy);
+    }
+    for key in [
+        "connect_timeout",
+        "idle_timeout",
+        "max_connections",
+        "stubborn",
+        "transparent",
+        "proxy_protocol",
+        "proxy_protocol_from",
+        "on_down",
+        "soft_limit",
+        "hard_limit",
+    ] {
+        assert!(PROXY_EXAMPLE.contains(&format!("{key} = ")), "the example does not show {key}");
+    }
+}
+
+#[test]
+fn a_file_obeys_the_rules_of_the_data_plane_it_names_and_a_flag_beats_it() {
+    let port = "[[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\nbackend = [{ address = \"10.0.0.11:81\" }]\n";
+    assert_eq!(Config::parse("pen.toml", port).unwrap().dataplane(), Choice::Auto);
+    says(&format!("dataplane = \"xdp\"\n{port}"), "5:12", "has a port");
+    let named = format!("dataplane = \"proxy\"\n{port}");
+    assert_eq!(Config::parse("pen.toml", &named).unwrap().dataplane(), Choice::Proxy);
+    assert!(Config::parse_for("pen.toml", &named, Some(Kind::Xdp)).is_err());
+    says("dataplane = \"raw\"", "1:13", "unknown value `raw`");
 }

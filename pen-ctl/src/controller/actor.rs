@@ -86,12 +86,15 @@ pub async fn serve(
     mut calls: mpsc::Receiver<Call>,
     mut events: mpsc::Receiver<Event>,
 ) -> Controller {
-    let (mut census, mut waiting) = (None, Waiting::default());
+    let (mut census, mut windows, mut waiting) = (None, None, Waiting::default());
     let mut resync = interval(RESYNC);
     resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !controller.ended() {
         if let Some(due) = controller.census_due() {
             census = Some(spawn_blocking(|| due.take()));
+        }
+        if let Some(due) = controller.windows_due() {
+            windows = Some(spawn_blocking(|| due.take()));
         }
         let wake = controller.wake_in();
         tokio::select! {
@@ -113,6 +116,10 @@ pub async fn serve(
                 census = None;
                 controller.counted(counted);
                 controller.reconcile();
+            }
+            ended = finished(&mut windows, "end the changes of owner of slots"), if windows.is_some() => {
+                windows = None;
+                controller.windows_ended(ended);
             }
             _ = resync.tick() => controller.tick(),
             () = sleep(wake.unwrap_or(RESYNC)), if wake.is_some() => controller.reconcile(),

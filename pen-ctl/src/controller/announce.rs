@@ -16,7 +16,7 @@ impl Controller {
     /// Announces what is new: VIPs, interfaces, links that came back. Withdraws what is gone.
     pub(super) fn announce(&mut self) {
         let desired = self.store.desired();
-        let vips: BTreeSet<IpAddr> = desired.services.iter().map(|service| service.vip.address).collect();
+        let vips: BTreeSet<IpAddr> = desired.services.iter().filter_map(|service| service.vip.ip()).collect();
         let mut present: BTreeMap<String, Link> = BTreeMap::new();
         for (name, found) in self.observed.interfaces.iter().filter(|(_, found)| found.attached) {
             let link = link_named(&self.seen.links, name).filter(|link| link.up && found.target.announce);

@@ -1,23 +1,24 @@
 //! Changes to the desired state: checked whole, made durable, carried out; taken back if the data plane refuses.
 
-use std::net::IpAddr;
-
 use pen_common::abi;
 
 use super::reconcile::Subject;
 use super::{Controller, no_service};
 use crate::api::document::ChangeDocument;
 use crate::api::{ApiError, ErrorCode, Interfaces, Reply};
-use crate::dataplane::Operation;
+use crate::dataplane::{self, BackendAddress, Operation};
 use crate::own_address;
 use crate::state::desired::{Desired, InterfaceSpec, Service};
 use crate::state::spec::{BackendSpec, ServiceSpec};
 use crate::state::validate;
-use crate::target::link_named;
+use crate::target::{bond, link_named};
+
+/// Why a proxy neither attaches nor detaches.
+const ATTACHES_NOWHERE: &str = "the proxy listens on sockets and attaches to no interface";
 
 /// The answer to a change.
 pub(super) fn changed(changed: bool) -> Reply {
-    Reply::Changed(ChangeDocument { changed, warnings: Vec::new() })
+    Reply::Changed(ChangeDocument { changed, warnings: Vec::new(), forwards: None })
 }
 
 impl Controller {
@@ -67,7 +68,7 @@ impl Controller {
     pub(super) fn backend_set(
         &mut self,
         service: &str,
-        address: IpAddr,
+        address: BackendAddress,
         spec: &BackendSpec,
     ) -> Result<Reply, ApiError> {
         if spec.address.is_some_and(|other| other != address) {
@@ -85,7 +86,11 @@ impl Controller {
         self.backend_reply(service, address)
     }
 
-    pub(super) fn backend_remove(&mut self, service: &str, address: IpAddr) -> Result<Reply, ApiError> {
+    pub(super) fn backend_remove(
+        &mut self,
+        service: &str,
+        address: BackendAddress,
+    ) -> Result<Reply, ApiError> {
         let mut desired = self.store.desired().clone();
         let wanted = desired.service_mut(service).ok_or_else(|| no_service(service))?;
         let key = wanted.vip;
@@ -98,6 +103,14 @@ impl Controller {
     /// Attaches to interfaces that exist: a name that nobody has was most likely mistyped.
     pub(super) fn attach(&mut self, interfaces: Vec<InterfaceSpec>) -> Result<Reply, ApiError> {
         validate::interfaces(&interfaces)?;
+        if self.kind() == dataplane::Kind::Proxy {
+            let names: Vec<&str> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
+            return Err(ApiError::new(
+                ErrorCode::Refused,
+                format!("attach to {}: {ATTACHES_NOWHERE}", names.join(", ")),
+                "leave that out, or end the proxy and run XDP (`run --dataplane xdp`)",
+            ));
+        }
         let mut desired = self.store.desired().clone();
         let mut subjects = Vec::new();
         for spec in interfaces {
@@ -114,6 +127,9 @@ impl Controller {
                     "direct server return works by MAC addresses: attach to an Ethernet interface",
                 ));
             }
+            if let Some((what, way_out)) = bond::refusal(link, spec.mode, &self.seen.links) {
+                return Err(ApiError::invalid(format!("interface {} {what}", spec.name), way_out));
+            }
             subjects.push(Subject::Interface(spec.name.clone()));
             match desired.interfaces.iter_mut().find(|before| before.name == spec.name) {
                 Some(before) => *before = spec,
@@ -125,7 +141,7 @@ impl Controller {
         Ok(self.interface_reply(named))
     }
 
-    /// Detaches; what is not attached is no error.
+    /// Detaches; what is not attached is no error. From a proxy, only names that are kept for XDP can be taken.
     pub(super) fn detach(&mut self, interfaces: &Interfaces) -> Result<Reply, ApiError> {
         let mut desired = self.store.desired().clone();
         let before = desired.interfaces.len();
@@ -136,6 +152,13 @@ impl Controller {
             }
         }
         let some = desired.interfaces.len() != before;
+        if let (Interfaces::Named(names), false, dataplane::Kind::Proxy) = (interfaces, some, self.kind()) {
+            return Err(ApiError::new(
+                ErrorCode::Refused,
+                format!("detach from {}: {ATTACHES_NOWHERE}", names.join(", ")),
+                "nothing is to be done; to end a service here, `service remove`",
+            ));
+        }
         self.change(desired, &[])?;
         let left = self.failures.iter().find(|(subject, _)| match (subject, interfaces) {
             (Subject::Interface(name), Interfaces::Named(names)) => names.contains(name),
@@ -168,7 +191,7 @@ impl Controller {
     /// Makes a desired state durable and carries it out. If the data plane refuses it for one of `subjects`, the
     /// state from before is brought back.
     pub(super) fn change(&mut self, desired: Desired, subjects: &[Subject]) -> Result<(), ApiError> {
-        validate::desired(&desired)?;
+        validate::desired(&desired, self.kind())?;
         own_address::refuse(self.store.desired(), &desired, &self.seen.links)?;
         self.check_memory(&desired)?;
         let before = self.store.desired().clone();
@@ -198,8 +221,11 @@ impl Controller {
         Err(ApiError::new(ErrorCode::Refused, why, "nothing was changed"))
     }
 
-    /// Each service takes a slot table of its own out of kernel memory: better refused than half built.
+    /// Under XDP each service takes a slot table of its own out of kernel memory: better refused than half built.
     pub(super) fn check_memory(&self, desired: &Desired) -> Result<(), ApiError> {
+        if self.kind() != dataplane::Kind::Xdp {
+            return Ok(());
+        }
         let table = u64::from(abi::SLOTS_BOTH_HALVES) * size_of::<abi::Slot>() as u64;
         let new =
             desired.services.iter().filter(|one| !self.observed.services.contains_key(&one.vip)).count();
@@ -220,7 +246,7 @@ impl Controller {
 }
 
 /// What to say of a backend that is not there.
-pub(crate) fn no_backend(service: &str, address: IpAddr) -> ApiError {
+pub(crate) fn no_backend(service: &str, address: BackendAddress) -> ApiError {
     ApiError::new(
         ErrorCode::NotFound,
         format!("service {service} has no backend {address}"),

@@ -4,7 +4,6 @@
 //! whoever runs the controller does it elsewhere and brings the result back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::change::no_backend;
@@ -14,7 +13,7 @@ use crate::api::document::DrainDocument;
 use crate::api::event::Kind;
 use crate::api::{ApiError, Reply};
 use crate::dataplane::clients::Clients;
-use crate::dataplane::{Affinity, DataPlaneError, ServiceKey};
+use crate::dataplane::{Affinity, BackendAddress, DataPlaneError, ServiceKey, Tracking};
 use crate::journal::Note;
 use crate::state::desired::{AdminState, Backend, Service};
 use crate::state::store::Cause;
@@ -31,7 +30,7 @@ const SHARE_OF_TIME: u32 = 20;
 /// How long a drain may take at most.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-type Id = (ServiceKey, IpAddr);
+type Id = (ServiceKey, BackendAddress);
 
 /// What is known of backends on their way out beside the desired state.
 #[derive(Debug, Default)]
@@ -70,7 +69,7 @@ impl Controller {
     pub(super) fn backend_drain(
         &mut self,
         service: &str,
-        address: IpAddr,
+        address: BackendAddress,
         within: Duration,
     ) -> Result<Reply, ApiError> {
         let mut desired = self.store.desired().clone();
@@ -126,11 +125,13 @@ impl Controller {
         let now = self.clock.uptime();
         let mut desired = self.store.desired().clone();
         let mut ended = Vec::new();
+        let open = self.open_connections();
         for service in &mut desired.services {
-            let (key, name) = (service.vip, service.name.clone());
+            let (key, name, remembers) = (service.vip, service.name.clone(), tracked::remembers(service));
             service.backends.retain(|backend| {
                 let id = (key, backend.address);
-                let left = self.drains.counts.get(&id).map(|count| count.left);
+                let remembered = self.drains.counts.get(&id).map(|count| count.left);
+                let left = remaining(remembered, remembers, open.get(&id).copied());
                 let passed = self.drains.due.get(&id).is_some_and(|(_, due)| *due <= now);
                 let due = backend.remove_at.is_some() && (passed || left == Some(0));
                 if due {
@@ -164,13 +165,22 @@ impl Controller {
         }
     }
 
+    /// How many connections are open to backends that had time to lose who came last; under XDP nobody knows.
+    fn open_connections(&mut self) -> BTreeMap<Id, u64> {
+        let now = self.clock.uptime();
+        let mut open = self.plane.connections();
+        let settled = |since: &Duration| now >= *since + LAST_NEWCOMERS;
+        open.retain(|id, _| self.drains.since.get(id).is_some_and(settled));
+        open.into_iter().map(|(id, connections)| (id, connections.open)).collect()
+    }
+
     /// A count that is due, if any; to be answered with [`Controller::counted`].
     pub fn census_due(&mut self) -> Option<Census> {
         let now = self.clock.uptime();
         if self.drains.counting.is_some() || self.census_in() != Some(Duration::ZERO) {
             return None;
         }
-        let backends = self.countable().filter(|(_, since)| now >= *since + LAST_NEWCOMERS);
+        let backends = self.countable().filter(|(_, from)| now >= *from);
         let backends: BTreeSet<Id> = backends.map(|(id, _)| id).collect();
         match self.plane.clients() {
             Ok(clients) => {
@@ -216,7 +226,7 @@ impl Controller {
         if !self.started || self.ended || self.drains.counting.is_some() {
             return None;
         }
-        let first = self.countable().map(|(_, since)| since + LAST_NEWCOMERS).min()?;
+        let first = self.countable().map(|(_, from)| from).min()?;
         Some(first.max(self.drains.next).saturating_sub(self.clock.uptime()))
     }
 
@@ -233,7 +243,13 @@ impl Controller {
     }
 
     /// How far a backend is from being removed.
-    pub(super) fn drain_document(&self, service: &Service, backend: &Backend) -> Option<DrainDocument> {
+    /// `open` is how many connections it has, where that is known.
+    pub(super) fn drain_document(
+        &self,
+        service: &Service,
+        backend: &Backend,
+        open: Option<u64>,
+    ) -> Option<DrainDocument> {
         let remove_at = backend.remove_at?;
         let id = (service.vip, backend.address);
         let count = self.drains.counts.get(&id).copied();
@@ -244,20 +260,22 @@ impl Controller {
         Some(DrainDocument {
             remove_at: text::timestamp(remove_at),
             seconds_left: left.as_secs() + u64::from(left.subsec_nanos() > 0),
-            clients_left: count.map(|count| count.left),
+            clients_left: remaining(count.map(|count| count.left), tracked::remembers(service), open),
             clients_seen_last_minute: count.map(|count| count.recent),
             detail: match &self.drains.uncounted {
                 Some(why) if tracked::remembers(service) => why.clone(),
-                _ => detail(service, count),
+                _ => detail(service, count, open),
             },
         })
     }
 
-    /// Who is on its way out and can be counted, and since when.
+    /// Who is on its way out and can be counted, and from when (uptime) on.
     fn countable(&self) -> impl Iterator<Item = (Id, Duration)> {
         leaving(&self.store.desired().services)
             .filter(|(_, service, _)| tracked::remembers(service))
-            .filter_map(|(id, ..)| Some((id, *self.drains.since.get(&id)?)))
+            .filter_map(|(id, service, _)| {
+                Some((id, *self.drains.since.get(&id)? + until_all_known(service)))
+            })
     }
 }
 
@@ -269,17 +287,45 @@ fn leaving(services: &[Service]) -> impl Iterator<Item = (Id, &Service, u64)> {
     })
 }
 
+/// From the moment a table names a backend no more until whoever is on it is remembered. With tracking `transitions` flows
+/// are so only once they show themselves, for which they have as long as a window is open.
+fn until_all_known(service: &Service) -> Duration {
+    match service.tracking {
+        Tracking::Transitions => service.transition.max(LAST_NEWCOMERS),
+        Tracking::Full | Tracking::Off => LAST_NEWCOMERS,
+    }
+}
+
+/// How many are left, as far as that is known: those that are remembered and, in the proxy, those that are connected. Who is
+/// both counts once.
+fn remaining(remembered: Option<u64>, remembers: bool, open: Option<u64>) -> Option<u64> {
+    match (remembers, open) {
+        (true, Some(open)) => remembered.map(|remembered| remembered.max(open)),
+        (true, None) => remembered,
+        (false, open) => open,
+    }
+}
+
 /// Who is left, in words.
-fn detail(service: &Service, count: Option<Count>) -> String {
+fn detail(service: &Service, count: Option<Count>, open: Option<u64>) -> String {
     let what = if service.affinity == Affinity::Client { "client" } else { "flow" };
     match count {
+        _ if !tracked::remembers(service) && open.is_some() => {
+            format!("{} left", plural(open.unwrap_or_default(), "connection"))
+        }
         _ if !tracked::remembers(service) => {
             "nobody is remembered (tracking off), so it stays until the deadline".to_owned()
         }
         None => format!("{what}s are being counted"),
         Some(Count { left, recent }) => {
-            let s = if left == 1 { "" } else { "s" };
-            format!("{left} {what}{s} left, {recent} of them seen in the last minute")
+            let open = open.filter(|open| *open > 0);
+            let open = open.map(|open| format!(", {} open", plural(open, "connection")));
+            let left = plural(left, what);
+            format!("{left} left, {recent} of them seen in the last minute{}", open.unwrap_or_default())
         }
     }
+}
+
+fn plural(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -7,7 +7,9 @@ use crate::api::configuration::{AppliedDocument, How};
 use crate::api::event::Kind;
 use crate::api::{ApiError, Reply};
 use crate::config::{self, Config};
+use crate::dataplane;
 use crate::journal::Note;
+use crate::named_files;
 use crate::own_address;
 use crate::state::desired::Desired;
 use crate::state::store::{self, Cause, Store};
@@ -32,14 +34,19 @@ pub fn applies_at_start(store: &Store, digest: &str) -> bool {
 ///
 /// # Errors
 /// The file cannot be read or is wrong, or the state cannot be written: nothing changed.
-pub fn apply_at_start(store: &mut Store, path: &Path, now: u64) -> Result<bool, ApiError> {
+pub fn apply_at_start(
+    store: &mut Store,
+    path: &Path,
+    kind: dataplane::Kind,
+    now: u64,
+) -> Result<bool, ApiError> {
     let name = path.display().to_string();
-    let config = Config::parse(&name, &config::read(path)?)?;
+    let config = Config::parse_for(&name, &config::read(path)?, Some(kind))?;
     if !applies_at_start(store, config.digest()) {
         return Ok(false);
     }
     let desired = config.onto(store.desired())?;
-    validate::desired(&desired)?;
+    validate::desired(&desired, kind)?;
     store.replace_from_file(desired, config.digest(), None)?;
     // The history lags behind if this fails; the controller tries again and says so.
     let _ = store.record(&store::Note { time: now, user: None, cause: Cause::Applied(name) });
@@ -49,9 +56,13 @@ pub fn apply_at_start(store: &mut Store, path: &Path, now: u64) -> Result<bool, 
 impl Controller {
     /// Makes a file's text the desired state.
     pub(super) fn apply_text(&mut self, file: &str, text: &str, how: How) -> Result<Reply, ApiError> {
-        let config = Config::parse(file, text)?;
+        let config = Config::parse_for(file, text, Some(self.kind()))?;
         let desired = config.onto(self.store.desired())?;
-        self.replace_all(file, desired, Source::File(config.digest().to_owned()), how)
+        let mut reply = self.replace_all(file, desired, Source::File(config.digest().to_owned()), how)?;
+        if let (Reply::Applied(document), Some(warning)) = (&mut reply, self.other_plane(&config)) {
+            document.warnings.push(warning);
+        }
+        Ok(reply)
     }
 
     /// Makes another desired state the one that holds: for good, on trial, or only to see what would be other.
@@ -62,7 +73,7 @@ impl Controller {
         source: Source,
         how: How,
     ) -> Result<Reply, ApiError> {
-        validate::desired(&desired)?;
+        validate::desired(&desired, self.kind())?;
         own_address::refuse(self.store.desired(), &desired, &self.seen.links)?;
         self.check_memory(&desired)?;
         let changed = desired != *self.store.desired();
@@ -98,6 +109,16 @@ impl Controller {
         Ok(Reply::Applied(Box::new(document)))
     }
 
+    /// What to say of a file that wants something else to move packets.
+    fn other_plane(&self, config: &Config) -> Option<String> {
+        let wanted = config.dataplane().kind().filter(|wanted| *wanted != self.kind())?;
+        Some(format!(
+            "dataplane = \"{wanted}\" is not in force: this controller runs the data plane {}; start it with `run \
+             --dataplane {wanted}`",
+            self.kind()
+        ))
+    }
+
     /// What somebody should know before this state takes the place of the one that holds.
     fn foreseen(&self, desired: &Desired) -> Vec<String> {
         let absent = desired.interfaces.iter().filter(|one| !self.knows_interface(&one.name));
@@ -111,7 +132,8 @@ impl Controller {
                 .to_owned()
         });
         let own = own_address::warnings(&desired.services, &self.seen.links);
-        absent.chain(empty).chain(tables).chain(own).collect()
+        let files = named_files::warnings(&desired.services);
+        absent.chain(empty).chain(tables).chain(own).chain(files).collect()
     }
 
     /// Applies the controller's own file again, whether or not it differs.

@@ -37,7 +37,10 @@ impl Controller {
 
     /// The desired state as a file.
     pub(super) fn export(&self) -> Reply {
-        Reply::Config(ConfigDocument { revision: self.revision(), toml: to_toml(self.store.desired()) })
+        Reply::Config(ConfigDocument {
+            revision: self.revision(),
+            toml: to_toml(self.store.desired(), Some(self.kind())),
+        })
     }
 
     pub(super) fn history(&self) -> Reply {
@@ -54,7 +57,7 @@ impl Controller {
         let current = Revision::of(&entry.desired) == self.revision();
         Ok(Reply::State(Box::new(StateDetail {
             state: state(&entry, current),
-            toml: to_toml(&entry.desired),
+            toml: to_toml(&entry.desired, None),
             differences: difference::between(self.store.desired(), &entry.desired),
         })))
     }

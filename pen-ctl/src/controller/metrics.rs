@@ -12,11 +12,15 @@ impl Controller {
         for trouble in troubles.iter().map(String::as_str).chain(self.tracking_trouble()) {
             tracing::debug!("left out of the metrics: {trouble}");
         }
+        let connections = self.plane.connections();
+        let service_connections = self.plane.service_connections();
         let desired = self.store.desired();
         Snapshot {
             interfaces: desired.interfaces.iter().map(|spec| self.interface(spec)).collect(),
             services: desired.services.iter().map(|service| self.sample(service)).collect(),
             counters: counters.ok(),
+            connections,
+            service_connections,
             tracking: self.tracking_document(),
             failures: self.failures.len(),
         }
@@ -29,6 +33,7 @@ impl Controller {
             affinity: service.affinity,
             scheduler: service.scheduler,
             tracking: service.tracking,
+            slots_in_transition: self.slots_in_transition(service),
             backends: service.backends.iter().map(|backend| self.sample_of(service, backend)).collect(),
         }
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Controller;
 use crate::config::{self, Config, ConfigError};
+use crate::dataplane::Kind;
 
 /// A file that was written within so long may be written again without looking other: clocks of file systems have steps.
 const UNSETTLED: Duration = Duration::from_secs(2);
@@ -38,18 +39,18 @@ struct Found {
 }
 
 impl OwnFile {
-    fn look(&self, path: &Path) -> Found {
+    fn look(&self, path: &Path, kind: Kind) -> Found {
         let file = std::fs::metadata(path).ok();
-        self.know(file.and_then(|file| Stamp::at(&file, SystemTime::now())), path)
+        self.know(file.and_then(|file| Stamp::at(&file, SystemTime::now())), path, kind)
     }
 
     /// What is known of the file with this stamp, or else found in it.
-    fn know(&self, stamp: Option<Stamp>, path: &Path) -> Found {
+    fn know(&self, stamp: Option<Stamp>, path: &Path, kind: Kind) -> Found {
         let mut known = self.0.borrow_mut();
         if let Some((_, found)) = known.as_ref().filter(|(known, _)| Some(known) == stamp.as_ref()) {
             return found.clone();
         }
-        let found = Found::read(path);
+        let found = Found::read(path, kind);
         *known = stamp.map(|stamp| (stamp, found.clone()));
         found
     }
@@ -72,11 +73,11 @@ impl Stamp {
 }
 
 impl Found {
-    fn read(path: &Path) -> Found {
+    fn read(path: &Path, kind: Kind) -> Found {
         match config::read(path) {
             Ok(text) => Found {
                 digest: Some(config::digest(&text)),
-                wrong: Config::parse(&path.display().to_string(), &text).err(),
+                wrong: Config::parse_for(&path.display().to_string(), &text, Some(kind)).err(),
             },
             Err(error) => Found { digest: None, wrong: Some(error) },
         }
@@ -87,7 +88,7 @@ impl Controller {
     /// Whether the controller's own file is other than the one applied last.
     pub(super) fn file_differs(&self) -> bool {
         let Some(path) = &self.options.file else { return false };
-        let Found { digest, .. } = self.own_file.look(path);
+        let Found { digest, .. } = self.own_file.look(path, self.kind());
         digest.is_none() || digest.as_deref() != self.store.applied()
     }
 
@@ -95,7 +96,7 @@ impl Controller {
     pub(super) fn file_warning(&self) -> Option<String> {
         let path = self.options.file.as_ref()?;
         let name = path.display();
-        match self.own_file.look(path) {
+        match self.own_file.look(path, self.kind()) {
             Found { wrong: Some(error), .. } => {
                 Some(format!("{error}; it cannot be applied so, what runs stays as it is"))
             }
@@ -121,7 +122,7 @@ mod tests {
         let path = dir.path().join("pen.toml");
         let own = OwnFile::default();
         let remembered = || own.0.borrow().is_some();
-        let digest = || own.look(&path).digest;
+        let digest = || own.look(&path, Kind::Xdp).digest;
         assert_eq!(digest(), None);
 
         // Written a moment ago: what is found is not relied on, so that another text of the same length is noticed.
@@ -134,11 +135,11 @@ mod tests {
         let stamp = |file: &Metadata| Stamp::at(file, SystemTime::now() + 2 * UNSETTLED);
         let found = Found { digest: Some("as it was".into()), wrong: None };
         let settled = stamp(&std::fs::metadata(&path).unwrap()).unwrap();
-        assert!(own.know(Some(settled.clone()), &path) != found);
+        assert!(own.know(Some(settled.clone()), &path, Kind::Xdp) != found);
         own.0.replace(Some((settled.clone(), found.clone())));
-        assert_eq!(own.know(Some(settled), &path), found, "not read again");
+        assert_eq!(own.know(Some(settled), &path, Kind::Xdp), found, "not read again");
         std::fs::write(&path, "seed = '12'\n").unwrap();
         let other = stamp(&std::fs::metadata(&path).unwrap());
-        assert_eq!(own.know(other, &path).digest, Some(config::digest("seed = '12'\n")));
+        assert_eq!(own.know(other, &path, Kind::Xdp).digest, Some(config::digest("seed = '12'\n")));
     }
 }

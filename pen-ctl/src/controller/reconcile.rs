@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Controller;
 use crate::api::document::{InterfaceDocument, InterfaceState};
 use crate::api::event::Kind;
-use crate::dataplane::{HealthStatus, Operation, ServiceKey};
+use crate::dataplane::{self, BackendAddress, HealthStatus, Operation, ServiceKey};
+use crate::health::NOT_CHECKED;
 use crate::journal::Note;
 use crate::plan::plan;
 use crate::state::desired::Service;
-use crate::surroundings::{Check, Probe, Watched};
-use crate::target::{self, Sighting, Standings};
+use crate::surroundings::{Probe, Watched};
+use crate::target::{self, Sighting};
 
 /// What an operation is about: when one fails, the others go on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +71,8 @@ impl Controller {
                 }
                 if before.health != HealthStatus::Unknown {
                     let detail = "as it was before the controller's restart".to_owned();
-                    let sighting = Sighting { status: before.health, detail, since: before.health_since };
+                    let (status, since) = (before.health, before.health_since);
+                    let sighting = Sighting { status, detail, since, ..Sighting::default() };
                     self.seen.health.insert(id, sighting);
                 }
             }
@@ -112,14 +114,16 @@ impl Controller {
         }
         self.hold_up_the_unchecked();
         self.await_first_tables();
-        let (target, standings) = target::build(self.store.desired(), &self.seen, self.clock.uptime());
+        let (target, standings) = self.build();
         for (key, service) in target.services.iter().filter(|(_, service)| service.members.is_some()) {
             self.seen.first_tables.remove(key);
             if !service.backends.is_empty() {
                 self.built.insert(*key);
             }
         }
+        self.hooks.follow(&self.store.desired().services, &self.options.journal);
         self.note_changes(&standings);
+        self.note_panics(&standings);
         self.standings = standings;
         let steps = plan(&target, &self.observed);
         self.carry_out(&steps);
@@ -201,7 +205,8 @@ impl Controller {
             return BTreeMap::new();
         }
         let all = self.store.desired().interfaces.iter().map(|spec| self.interface(spec));
-        let troubled = all.filter(|interface| !interface.detail.is_empty());
+        let troubled =
+            all.filter(|interface| !interface.detail.is_empty() && interface.state != InterfaceState::Unused);
         troubled
             .map(|InterfaceDocument { name, state, detail, .. }| {
                 let pending = if state == InterfaceState::Pending { "pending: " } else { "" };
@@ -218,11 +223,13 @@ impl Controller {
             let key = service.vip;
             service.backends.iter().map(move |backend| (key, backend.address)).collect::<Vec<_>>()
         };
-        let backends: BTreeSet<(ServiceKey, IpAddr)> = services.iter().flat_map(of).collect();
-        let addresses: BTreeSet<IpAddr> = backends.iter().map(|(_, address)| *address).collect();
+        let backends: BTreeSet<(ServiceKey, BackendAddress)> = services.iter().flat_map(of).collect();
+        let addresses: BTreeSet<IpAddr> = backends.iter().filter_map(|(_, address)| address.ip()).collect();
         self.seen.health.retain(|id, _| backends.contains(id));
         self.seen.adopted.retain(|id, _| backends.contains(id));
+        self.seen.recovering.retain(|id, _| backends.contains(id));
         self.transitions.retain(|id, _| backends.contains(id));
+        self.retold.keep(|id| backends.contains(id));
         self.seen.resolutions.retain(|address, _| addresses.contains(address));
         self.seen.first_tables.retain(|key, _| keys.contains(key));
         self.built.retain(|key| keys.contains(key));
@@ -241,18 +248,22 @@ impl Controller {
 
     /// Has the surroundings watch and check what is wanted, where that changed.
     fn watch(&mut self) {
+        let (kind, attached) = (self.kind(), target::attached(self.store.desired(), &self.seen.links));
         let mut watched: BTreeMap<IpAddr, Watched> = BTreeMap::new();
         let mut probes = Vec::new();
         for service in &self.store.desired().services {
             for backend in &service.backends {
                 let address = backend.address;
-                let entry = watched.entry(address).or_insert(Watched { address, fixed_mac: None });
-                entry.fixed_mac = entry.fixed_mac.or(backend.mac);
-                let check = service.check(backend);
-                if check != Check::None {
+                // The proxy connects: the system finds the way.
+                if let Some(address) = address.ip().filter(|_| kind == dataplane::Kind::Xdp) {
+                    let entry = watched.entry(address).or_insert(Watched { address, fixed_mac: None });
+                    entry.fixed_mac = entry.fixed_mac.or(backend.mac);
+                }
+                if let Some(check) = service.check(backend, self.kind()) {
                     let known = self.seen.health.get(&(service.vip, address));
                     let initial = known.map_or(HealthStatus::Unknown, |sighting| sighting.status);
-                    probes.push(Probe { key: service.vip, address, check, initial });
+                    let hop = target::hop(service, backend, &check, kind, &self.seen, &attached);
+                    probes.push(Probe { key: service.vip, address, check, hop, initial });
                 }
             }
         }
@@ -260,8 +271,8 @@ impl Controller {
             self.surroundings.watch(watched.values().cloned().collect());
             self.watched = watched;
         }
-        let probed: Vec<_> =
-            probes.iter().map(|probe| (probe.key, probe.address, probe.check.clone())).collect();
+        let asked = |probe: &Probe| (probe.key, probe.address, probe.check.clone(), probe.hop.clone());
+        let probed: Vec<_> = probes.iter().map(asked).collect();
         if probed != self.probed {
             self.surroundings.probe(probes);
             self.probed = probed;
@@ -271,15 +282,17 @@ impl Controller {
     /// A backend that is not checked is up once its MAC is known, and stays so: without a MAC it does not serve.
     fn hold_up_the_unchecked(&mut self) {
         let now = self.clock.unix_seconds();
-        let attached = target::attached(self.store.desired(), &self.seen.links);
+        let (kind, attached) = (self.kind(), target::attached(self.store.desired(), &self.seen.links));
         for service in &self.store.desired().services {
-            for backend in service.backends.iter().filter(|backend| target::unchecked(service, backend)) {
+            for backend in service.backends.iter().filter(|backend| target::unchecked(service, backend, kind))
+            {
                 let id = (service.vip, backend.address);
                 let up =
                     self.seen.health.get(&id).is_some_and(|sighting| sighting.status == HealthStatus::Up);
-                if !up && target::reachable(service, backend, &self.seen, &attached) {
-                    let detail = "not checked".to_owned();
-                    self.seen.health.insert(id, Sighting { status: HealthStatus::Up, detail, since: now });
+                if !up && target::reachable(service, backend, kind, &self.seen, &attached) {
+                    let detail = NOT_CHECKED.to_owned();
+                    let up = Sighting { status: HealthStatus::Up, detail, since: now, ..Sighting::default() };
+                    self.seen.health.insert(id, up);
                 }
             }
         }
@@ -296,43 +309,9 @@ impl Controller {
                 self.seen.first_tables.remove(&service.vip);
                 continue;
             }
-            let timeout = |check| match check {
-                Check::None => Duration::ZERO,
-                Check::Tcp { timeout, .. } => timeout,
-            };
-            let longest = service.backends.iter().map(|backend| timeout(service.check(backend))).max();
+            let checks = service.backends.iter().filter_map(|backend| service.check(backend, self.kind()));
+            let longest = checks.map(|check| check.pace.timeout).max();
             self.seen.first_tables.entry(service.vip).or_insert(now + longest.unwrap_or_default());
-        }
-    }
-
-    /// Notes which backends began or ceased to serve; of those that a predecessor left serving, only how many.
-    fn note_changes(&self, standings: &Standings) {
-        let mut as_before = 0;
-        for ((key, address), standing) in standings {
-            let before = self.standings.get(&(*key, *address));
-            if before.is_some_and(|before| before.reason == standing.reason) {
-                continue;
-            }
-            let adopted = before.is_none() && self.seen.adopted.contains_key(&(*key, *address));
-            if adopted && standing.reason.is_none() {
-                as_before += 1;
-                continue;
-            }
-            let (kind, message) = match &standing.reason {
-                None => {
-                    let sighting = self.seen.health.get(&(*key, *address));
-                    (Kind::Serving, sighting.map(|sighting| sighting.detail.clone()).unwrap_or_default())
-                }
-                Some(reason) => (Kind::NotServing, reason.clone()),
-            };
-            let (service, backend) = (Some(self.service_name(key)), Some(*address));
-            self.journal().note(Note { service, backend, ..Note::new(kind, message) });
-        }
-        if as_before > 0 {
-            let backends =
-                if as_before == 1 { "1 backend".to_owned() } else { format!("{as_before} backends") };
-            let message = format!("{backends} serving as before the controller's restart");
-            self.journal().note(Note::new(Kind::Started, message));
         }
     }
 }

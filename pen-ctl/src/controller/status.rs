@@ -1,32 +1,52 @@
 //! Puts together the documents that people and programs look at.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 
 use super::change::no_backend;
 use super::reconcile::Subject;
 use super::{Controller, no_service};
 use crate::api::document::{
     BackendDocument, ControllerDocument, HealthDocument, InterfaceDocument, InterfaceList, InterfaceState,
-    PacketsDocument, ServiceDocument, StatusDocument,
+    PacketsDocument, ProxyDocument, ServiceDocument, StatusDocument,
 };
 use crate::api::{ApiError, Reply};
-use crate::dataplane::{AttachMode, Counters, DataPlaneError, ObservedInterface, Traffic};
+use crate::dataplane::{
+    self, AttachMode, BackendAddress, Connections, Counters, DataPlaneError, ObservedInterface,
+    ServiceConnections, ServiceKey, Traffic,
+};
+use crate::named_files;
 use crate::own_address;
 use crate::state::desired::{Backend, InterfaceSpec, Service};
 use crate::state::text;
-use crate::target::link_named;
+use crate::target::{bond, link_named};
+
+/// What the data plane counts.
+struct Counts {
+    counters: Counters,
+    backends: BTreeMap<(ServiceKey, BackendAddress), Connections>,
+    services: BTreeMap<ServiceKey, ServiceConnections>,
+}
 
 impl Controller {
+    fn counts(&mut self, troubles: &mut Vec<String>) -> Counts {
+        Counts {
+            counters: or_default(self.plane.counters(), troubles),
+            backends: self.plane.connections(),
+            services: self.plane.service_connections(),
+        }
+    }
+
     pub(super) fn status(&mut self) -> StatusDocument {
         let mut troubles = Vec::new();
-        let counters = or_default(self.plane.counters(), &mut troubles);
+        let counts = self.counts(&mut troubles);
         troubles.extend(self.tracking_trouble().map(str::to_owned));
         let tracking = self.tracking_document().unwrap_or_default();
         let desired = self.store.desired();
         let mut warnings = self.warnings();
         warnings.extend(troubles);
         let max = tracking.tables.v4.max;
-        if max != 0 && max != u64::from(desired.tracking_clients) {
+        let fixed = self.kind() == dataplane::Kind::Xdp;
+        if fixed && max != 0 && max != u64::from(desired.tracking_clients) {
             warnings.push(format!(
                 "tracking_clients = {} is not in force: the tables in use have {} entries and keep them until the \
                  pins are made anew (`run --discard`, which forgets clients)",
@@ -47,8 +67,8 @@ impl Controller {
                 trial: self.trial_document(),
             },
             interfaces: desired.interfaces.iter().map(|spec| self.interface(spec)).collect(),
-            services: desired.services.iter().map(|service| self.service(service, &counters)).collect(),
-            packets: packets(&counters),
+            services: desired.services.iter().map(|service| self.service(service, &counts)).collect(),
+            packets: packets(&counts.counters),
             tracking,
             warnings,
         }
@@ -78,8 +98,12 @@ impl Controller {
                 warnings.push(format!("service {}: no backend is serving", service.name));
             }
         }
+        let panics = self.panics(&self.standings).into_iter();
+        warnings.extend(panics.map(|(key, why)| format!("service {}: {why}", self.service_name(&key))));
+        warnings.extend(self.unasked_warnings());
         warnings.extend(self.loss_warnings());
         warnings.extend(own_address::warnings(&desired.services, &self.seen.links));
+        warnings.extend(named_files::warnings(&desired.services));
         warnings.extend(self.drain_trouble().map(str::to_owned));
         warnings.extend(self.http_warning());
         warnings.extend(self.file_warning());
@@ -90,8 +114,8 @@ impl Controller {
     }
 
     pub(super) fn service_documents(&mut self) -> Vec<ServiceDocument> {
-        let counters = or_default(self.plane.counters(), &mut Vec::new());
-        self.store.desired().services.iter().map(|service| self.service(service, &counters)).collect()
+        let counts = self.counts(&mut Vec::new());
+        self.store.desired().services.iter().map(|service| self.service(service, &counts)).collect()
     }
 
     pub(super) fn service_reply(&mut self, name: &str) -> Result<Reply, ApiError> {
@@ -99,7 +123,11 @@ impl Controller {
         found.map(|service| Reply::Service(Box::new(service))).ok_or_else(|| no_service(name))
     }
 
-    pub(super) fn backend_reply(&mut self, service: &str, address: IpAddr) -> Result<Reply, ApiError> {
+    pub(super) fn backend_reply(
+        &mut self,
+        service: &str,
+        address: BackendAddress,
+    ) -> Result<Reply, ApiError> {
         let documents = self.service_documents().into_iter().filter(|one| one.name == service);
         let found = documents.flat_map(|one| one.backends).find(|backend| backend.address == address);
         found.map(|backend| Reply::Backend(Box::new(backend))).ok_or_else(|| no_backend(service, address))
@@ -113,16 +141,27 @@ impl Controller {
     pub(super) fn interface(&self, spec: &InterfaceSpec) -> InterfaceDocument {
         let found = self.observed.interfaces.get(&spec.name).filter(|found| found.attached);
         let failure = self.failures.get(&Subject::Interface(spec.name.clone()));
+        let unused = self.kind() == dataplane::Kind::Proxy;
         let (state, detail) = match (found, failure, link_named(&self.seen.links, &spec.name)) {
+            _ if unused => (InterfaceState::Unused, "the proxy attaches to no interface".to_owned()),
             (_, Some(why), _) => (InterfaceState::Pending, why.clone()),
             (_, _, None) => {
                 (InterfaceState::Pending, "does not exist; it is attached when it appears".to_owned())
             }
-            (Some(found), ..) => (InterfaceState::Attached, troubles(found, spec.mode).join("; ")),
+            (Some(found), _, Some(link)) => {
+                let slow = bond::warning(link, spec.mode, &self.seen.links);
+                (InterfaceState::Attached, troubles(found, spec.mode, slow).join("; "))
+            }
             (None, _, Some(link)) if !link.ethernet || link.mac.is_none() => {
                 (InterfaceState::Pending, "carries no Ethernet frames; take it out".to_owned())
             }
-            (None, ..) => (InterfaceState::Pending, "not attached yet".to_owned()),
+            (None, _, Some(link)) => {
+                let detail = match bond::refusal(link, spec.mode, &self.seen.links) {
+                    Some((what, way_out)) => format!("{what}; {way_out}"),
+                    None => "not attached yet".to_owned(),
+                };
+                (InterfaceState::Pending, detail)
+            }
         };
         let mode = found.map_or(spec.mode, |found| found.mode);
         let name = spec.name.clone();
@@ -138,10 +177,15 @@ impl Controller {
         }
     }
 
-    fn service(&self, service: &Service, counters: &Counters) -> ServiceDocument {
+    /// How many slots of a service are changing owner.
+    pub(super) fn slots_in_transition(&self, service: &Service) -> u32 {
+        self.observed.services.get(&service.vip).map_or(0, |found| found.in_transition)
+    }
+
+    fn service(&self, service: &Service, counts: &Counts) -> ServiceDocument {
         let backends: Vec<BackendDocument> =
-            service.backends.iter().map(|backend| self.backend(service, backend, counters)).collect();
-        let removed = counters.removed_backends.get(&service.vip).copied().unwrap_or_default();
+            service.backends.iter().map(|backend| self.backend(service, backend, counts)).collect();
+        let removed = counts.counters.removed_backends.get(&service.vip).copied().unwrap_or_default();
         ServiceDocument {
             name: service.name.clone(),
             vip: service.vip,
@@ -150,47 +194,69 @@ impl Controller {
             tracking: service.tracking,
             tracking_timeout: service.tracking_timeout,
             transition: service.transition,
+            slots_in_transition: self.slots_in_transition(service),
             on_empty: service.on_empty,
-            health: service.effective_health(),
+            health: service.effective_health(self.kind()),
+            panic: service.panic,
+            slow_start: service.slow_start,
+            on_change: service.on_change.clone(),
             packets: removed.packets + backends.iter().map(|backend| backend.packets).sum::<u64>(),
             bytes: removed.bytes + backends.iter().map(|backend| backend.bytes).sum::<u64>(),
             backends,
-            warnings: own_address::warning(&service.vip, &self.seen.links).into_iter().collect(),
+            proxy: service.settings(self.kind()).proxy.map(|settings| ProxyDocument {
+                settings,
+                connections: counts.services.get(&service.vip).copied().unwrap_or_default(),
+            }),
+            warnings: own_address::warning(&service.vip, &self.seen.links)
+                .into_iter()
+                .chain(named_files::of_service(service))
+                .collect(),
         }
     }
 
-    fn backend(&self, service: &Service, backend: &Backend, counters: &Counters) -> BackendDocument {
+    fn backend(&self, service: &Service, backend: &Backend, counts: &Counts) -> BackendDocument {
         let id = (service.vip, backend.address);
         let standing = self.standings.get(&id);
         let sighting = self.seen.health.get(&id).cloned().unwrap_or_default();
-        let Traffic { packets, bytes } = counters.backends.get(&id).copied().unwrap_or_default();
+        let Traffic { packets, bytes } = counts.counters.backends.get(&id).copied().unwrap_or_default();
         let path = standing.and_then(|standing| standing.path);
+        let connections = counts.backends.get(&id).cloned();
+        let open = connections.as_ref().map(|connections| connections.open);
+        let left_out = connections.as_ref().and_then(|connections| connections.left_out.clone());
         BackendDocument {
             service: service.name.clone(),
             address: backend.address,
             weight: backend.weight,
+            effective_weight: Some(standing.map_or(backend.weight, |standing| standing.weight)),
+            growing: self.grown(service, backend),
             priority: backend.priority,
             state: backend.state,
-            drain: self.drain_document(service, backend),
+            drain: self.drain_document(service, backend, open),
             health: HealthDocument { status: sighting.status, detail: sighting.detail },
-            serving: standing.is_some_and(|standing| standing.serving),
+            serving: standing.is_some_and(|standing| standing.serving) && left_out.is_none(),
             reason: standing
-                .map_or_else(|| Some("not looked at yet".to_owned()), |standing| standing.reason.clone()),
+                .map_or_else(|| Some("not looked at yet".to_owned()), |standing| standing.reason.clone())
+                .or(left_out),
+            warnings: named_files::of_backend(backend).into_iter().collect(),
             since: text::timestamp(sighting.since),
             mac: path.filter(|path| !path.local).map(|path| path.mac),
             packets,
             bytes,
+            soft_limit: backend.soft_limit,
+            hard_limit: backend.hard_limit,
+            connections: (self.kind() == dataplane::Kind::Proxy).then(|| connections.unwrap_or_default()),
         }
     }
 }
 
-/// What does not work as it should on an attached interface, each with what to do about it.
-fn troubles(found: &ObservedInterface, asked: AttachMode) -> Vec<String> {
+/// What does not work as it should on an attached interface, each with what to do about it. `slow`: why it is so slow a
+/// mode, where that is known.
+fn troubles(found: &ObservedInterface, asked: AttachMode, slow: Option<String>) -> Vec<String> {
     let mut troubles = Vec::new();
     if found.mode == AttachMode::Generic && asked == AttachMode::Auto {
-        let slow = "runs in generic mode, which is slower: its driver has no native XDP, or it was attached so (to try \
-                    again: detach, attach; `--mode generic` is content with it)";
-        troubles.push(slow.to_owned());
+        let usual = "runs in generic mode, which is slower: its driver has no native XDP, or it was attached so (to try \
+                     again: detach, attach; `--mode generic` is content with it)";
+        troubles.push(slow.unwrap_or_else(|| usual.to_owned()));
     }
     troubles.extend(found.troubles.iter().cloned());
     troubles
@@ -198,7 +264,7 @@ fn troubles(found: &ObservedInterface, asked: AttachMode) -> Vec<String> {
 
 fn packets(counters: &Counters) -> PacketsDocument {
     let forwarded = counters.forwarded().packets;
-    let by_reason = |reasons: &std::collections::BTreeMap<&'static str, Traffic>| {
+    let by_reason = |reasons: &BTreeMap<&'static str, Traffic>| {
         reasons.iter().map(|(reason, traffic)| ((*reason).to_owned(), traffic.packets)).collect()
     };
     let document = PacketsDocument {

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod changes;
+mod checks;
 mod drains;
 mod files;
 mod http;
@@ -11,6 +12,8 @@ mod logs;
 mod metrics;
 mod occupancy;
 mod own_address;
+mod policy;
+mod proxied;
 mod revisions;
 mod trials;
 
@@ -27,7 +30,7 @@ use crate::dataplane::{HealthStatus, Mac, Operation};
 use crate::state::desired::InterfaceSpec;
 use crate::state::spec::{BackendSpec, ServiceSpec};
 use crate::surroundings::testing::link;
-use crate::surroundings::{Link, Links, Probe, Resolution};
+use crate::surroundings::{Advice, Ground, Link, Links, Probe, Resolution};
 
 /// What the controller asked of its surroundings.
 #[derive(Default)]
@@ -107,7 +110,7 @@ impl Bench {
         let mut store = Store::open(&self.state_dir()).unwrap();
         expire_at_start(&mut store, self.clock.unix_seconds(), &options.journal);
         if let Some(file) = &options.file {
-            apply_at_start(&mut store, file, self.clock.unix_seconds()).unwrap();
+            apply_at_start(&mut store, file, self.plane.kind(), self.clock.unix_seconds()).unwrap();
         }
         self.start_with(store, options);
     }
@@ -187,16 +190,16 @@ impl Bench {
     fn members(&self) -> Vec<u8> {
         let inner = self.plane.lock();
         let members = inner.observed.services[&vip()].members.clone().unwrap();
-        let last = |address: IpAddr| match address {
-            IpAddr::V4(v4) => v4.octets()[3],
-            IpAddr::V6(_) => 0,
+        let last = |address: BackendAddress| match address.ip() {
+            Some(IpAddr::V4(v4)) => v4.octets()[3],
+            _ => 0,
         };
         members.into_iter().map(|member| last(member.address)).collect()
     }
 
     fn reason(&mut self, n: u8) -> String {
         let status = self.status();
-        let backend = status.services[0].backends.iter().find(|backend| backend.address == ip(n)).unwrap();
+        let backend = status.services[0].backends.iter().find(|backend| backend.address == at(n)).unwrap();
         backend.reason.clone().unwrap_or_default()
     }
 
@@ -214,9 +217,17 @@ fn ip(n: u8) -> IpAddr {
     IpAddr::from([10, 0, 0, n])
 }
 
+/// The same as the address of a backend.
+fn at(n: u8) -> BackendAddress {
+    ip(n).into()
+}
+
 fn links() -> Links {
     let tun = Link { ethernet: false, mac: None, ..link(4, "tun0") };
-    [link(2, "eth0"), link(3, "eth1"), tun].into_iter().map(|link| (link.index, link)).collect()
+    let bond = Link { bond: true, ..link(5, "bond0") };
+    let ports = [(6, "eth2"), (7, "eth3")].map(|(index, name)| Link { master: Some(5), ..link(index, name) });
+    let others = [link(2, "eth0"), link(3, "eth1"), tun, bond];
+    others.into_iter().chain(ports).map(|link| (link.index, link)).collect()
 }
 
 fn without(name: &str) -> Event {
@@ -236,7 +247,14 @@ fn lost(n: u8) -> Event {
 }
 
 fn health(n: u8, status: HealthStatus) -> Event {
-    Event::Health { key: vip(), address: ip(n), status, detail: "as told".into() }
+    Event::Health {
+        key: vip(),
+        address: at(n),
+        status,
+        detail: "as told".into(),
+        ground: Ground::Result,
+        advice: Advice::default(),
+    }
 }
 
 fn attach(name: &str) -> Request {
@@ -254,10 +272,10 @@ fn add_service(name: &str, vip: &str) -> Request {
 fn add_backend(service: &str, n: u8) -> Request {
     Request::BackendAdd {
         service: service.into(),
-        spec: BackendSpec { address: Some(ip(n)), ..BackendSpec::default() },
+        spec: BackendSpec { address: Some(at(n)), ..BackendSpec::default() },
     }
 }
 
 fn set_backend(n: u8, spec: BackendSpec) -> Request {
-    Request::BackendSet { service: "web".into(), address: ip(n), spec }
+    Request::BackendSet { service: "web".into(), address: at(n), spec }
 }

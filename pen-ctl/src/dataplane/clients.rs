@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::{DataPlaneError, ServiceKey, TrackingUse};
+use super::{BackendAddress, DataPlaneError, ServiceKey, TrackingUse};
 
 /// One memory: a client, or a flow of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Remembered {
     /// The service it came to; `None` if that was removed.
     pub service: Option<ServiceKey>,
     /// The backend it was given; `None` if that was removed.
-    pub backend: Option<IpAddr>,
+    pub backend: Option<BackendAddress>,
     /// Seconds since a packet last used it.
     pub idle: u32,
     /// Whether the next packet obeys it.
@@ -77,12 +77,24 @@ pub trait Clients: Send + Sync {
     /// The tables cannot be read.
     fn occupancy(&self) -> Result<TrackingUse, DataPlaneError>;
 
+    /// Ends the changes of owner of slots that no memory needs any more; reads the tables through where there are any.
+    ///
+    /// # Errors
+    /// The tables cannot be read.
+    fn end_windows(&self) -> Result<(), DataPlaneError> {
+        Ok(())
+    }
+
     /// The backend that a client without a memory is given by a service that chooses by client and slot; `None` where the
     /// service is not there or chooses otherwise, and where nobody serves.
     ///
     /// # Errors
     /// The tables cannot be read.
-    fn newcomer(&self, service: &ServiceKey, client: IpAddr) -> Result<Option<IpAddr>, DataPlaneError>;
+    fn newcomer(
+        &self,
+        service: &ServiceKey,
+        client: IpAddr,
+    ) -> Result<Option<BackendAddress>, DataPlaneError>;
 }
 
 impl Standing {

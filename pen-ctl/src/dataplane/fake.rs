@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::clients::{Clients, Fate, Remembered};
 use super::{
-    AttachMode, Counters, DataPlane, DataPlaneError, Observed, ObservedInterface, ObservedService, Operation,
-    ServiceKey, TrackingUse,
+    AttachMode, BackendAddress, Connections, Counters, DataPlane, DataPlaneError, Kind, Observed,
+    ObservedInterface, ObservedService, Operation, ServiceConnections, ServiceKey, TrackingUse,
 };
 
 /// A data plane in memory; clones share it, so that a test can look at what a controller does to it.
@@ -21,6 +21,12 @@ pub struct FakePlane {
 /// What is in it.
 #[derive(Debug, Default)]
 pub struct Inner {
+    /// Whose rules what it holds obeys.
+    pub kind: Kind,
+    /// What connections to backends came to.
+    pub connections: BTreeMap<(ServiceKey, BackendAddress), Connections>,
+    /// What connections from clients came to.
+    pub service_connections: BTreeMap<ServiceKey, ServiceConnections>,
     /// What it holds.
     pub observed: Observed,
     /// What it was asked, in order, refused operations left out.
@@ -53,6 +59,10 @@ impl DataPlane for FakePlane {
         "fake"
     }
 
+    fn kind(&self) -> Kind {
+        self.lock().kind
+    }
+
     fn observe(&mut self) -> Result<Observed, DataPlaneError> {
         Ok(self.lock().observed.clone())
     }
@@ -66,6 +76,14 @@ impl DataPlane for FakePlane {
 
     fn counters(&mut self) -> Result<Counters, DataPlaneError> {
         Ok(self.lock().counters.clone())
+    }
+
+    fn connections(&mut self) -> BTreeMap<(ServiceKey, BackendAddress), Connections> {
+        self.lock().connections.clone()
+    }
+
+    fn service_connections(&mut self) -> BTreeMap<ServiceKey, ServiceConnections> {
+        self.lock().service_connections.clone()
     }
 
     fn tx_errors(&mut self) -> BTreeMap<String, u64> {
@@ -96,7 +114,7 @@ impl Clients for FakePlane {
     }
 
     /// Whoever comes first in the table gets everybody.
-    fn newcomer(&self, service: &ServiceKey, _: IpAddr) -> Result<Option<IpAddr>, DataPlaneError> {
+    fn newcomer(&self, service: &ServiceKey, _: IpAddr) -> Result<Option<BackendAddress>, DataPlaneError> {
         let inner = self.lock();
         let members = inner.observed.services.get(service).and_then(|service| service.members.as_ref());
         Ok(members.and_then(|members| members.first()).map(|member| member.address))
@@ -131,12 +149,13 @@ impl Inner {
                     return refuse(why);
                 }
                 let empty = ObservedService {
-                    settings: *settings,
+                    settings: settings.clone(),
                     backends: BTreeMap::new(),
                     members: Some(Vec::new()),
                     has_table: false,
+                    in_transition: 0,
                 };
-                self.observed.services.entry(*key).or_insert(empty).settings = *settings;
+                self.observed.services.entry(*key).or_insert(empty).settings = settings.clone();
             }
             Operation::RemoveService { key } => {
                 self.observed.services.remove(key);

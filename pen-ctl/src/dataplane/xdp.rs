@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::Arc;
 
 use aya::Ebpf;
 use pen_common::abi::Address;
 
 use super::clients::Clients;
 use super::{
-    Counters, DataPlane, DataPlaneError, InterfaceTarget, Observed, Operation, ServiceKey, ServiceSettings,
+    Counters, DataPlane, DataPlaneError, InterfaceTarget, Kind, Observed, Operation, ServiceKey,
+    ServiceSettings,
 };
 use backends::Held;
 use directory::Services;
@@ -21,6 +23,7 @@ use pins::{PinLock, Pins};
 use services::Table;
 
 mod backends;
+mod border;
 mod clients;
 mod counters;
 mod directory;
@@ -45,13 +48,17 @@ mod rings;
 mod services;
 mod statistics;
 mod sys;
+mod verifier;
+mod windows;
 
 pub use error::OpenError;
+pub(crate) use error::chain as error_chain;
 pub use foreign::{ForeignProgram, foreign_programs};
 pub use interfaces::has_links;
 pub use open::{OpenOptions, Policy};
 pub use pins::{DetachedPins, Pinned, check_bpffs, check_unused, detach_pinned, discard, inspect};
-pub use privilege::{lacks, may_administer_networks};
+pub use privilege::{lacks, may_administer_networks, missing as missing_privileges};
+pub(crate) use verifier::{load_patiently, number_of};
 
 /// Name of the XDP program in the object.
 const PROGRAM: &str = "pen_xdp";
@@ -80,6 +87,7 @@ pub struct XdpPlane {
     /// Who has a backend index, by service id and address.
     held: BTreeMap<(u16, Address), Held>,
     guard: LoopGuard,
+    clock: Arc<sys::Jiffies>,
     /// Something was flipped or retired since the last grace period.
     unsettled: bool,
     /// Hands what the program logged to the log.
@@ -88,11 +96,16 @@ pub struct XdpPlane {
 
 impl DataPlane for XdpPlane {
     fn name(&self) -> &'static str {
-        "xdp"
+        self.kind().name()
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Xdp
     }
 
     fn observe(&mut self) -> Result<Observed, DataPlaneError> {
         self.restore_pins().map_err(|error| failure("put the pins back", error))?;
+        self.pass_windows().map_err(|error| failure("move on the slots that change owner", error))?;
         self.collect().map_err(|error| failure("give back backend indexes", error))?;
         self.look()
     }
@@ -104,8 +117,10 @@ impl DataPlane for XdpPlane {
             Operation::Detach { name } => self.detach(name),
             Operation::SetService { key, settings } => self.set_service(key, settings),
             Operation::RemoveService { key } => self.remove_service(key),
-            Operation::SetBackend { key, address, target } => self.set_backend(key, *address, target),
-            Operation::RemoveBackend { key, address } => self.remove_backend(key, *address),
+            Operation::SetBackend { key, address, target } => {
+                self.set_backend(key, border::backend(*address)?, target)
+            }
+            Operation::RemoveBackend { key, address } => self.remove_backend(key, border::backend(*address)?),
             Operation::SetTable { key, members } => self.set_table(key, members),
         }
     }

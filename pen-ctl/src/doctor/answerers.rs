@@ -17,7 +17,7 @@ pub(super) fn examine(patient: &Patient) -> Vec<Finding> {
     if let Err(why) = &patient.controller {
         return vec![Finding::new(Verdict::Skipped, "", format!("which VIPs there are is not known: {why}"))];
     }
-    let vips: BTreeSet<IpAddr> = patient.services().map(|service| service.vip.address).collect();
+    let vips: BTreeSet<IpAddr> = patient.services().filter_map(|service| service.vip.ip()).collect();
     let questions: Vec<(IpAddr, Seat)> = vips
         .iter()
         .flat_map(|vip| patient.seats(vip.is_ipv4()).into_iter().map(move |seat| (*vip, seat)))

@@ -21,7 +21,7 @@ pub(super) fn examine(patient: &Patient) -> Vec<Finding> {
         Err(why) => {
             let wants = state
                 .as_ref()
-                .is_ok_and(|state| state.as_ref().is_some_and(|desired| !desired.interfaces.is_empty()));
+                .is_ok_and(|state| state.as_ref().is_some_and(|(desired, _)| !desired.interfaces.is_empty()));
             unanswered(patient, why, wants)
         }
     }];

@@ -24,13 +24,14 @@ pub(super) fn examine(patient: &Patient) -> Vec<Finding> {
 fn examine_one(patient: &Patient, service: &ServiceDocument) -> Option<Finding> {
     let what = own_address::warning(&service.vip, patient.links())?;
     // An exact port may be meant so; nobody means to lose the whole machine.
-    let verdict = if service.vip.port == 0 { Verdict::Problem } else { Verdict::Warning };
+    let verdict = if service.vip.is_every_port() { Verdict::Problem } else { Verdict::Warning };
     let name = &service.name;
     let mut finding = Finding::new(verdict, format!("service {name}"), what).fix(format!(
         "give it a VIP that this machine does not have: pen-ctl service set {name} --vip VIP:PORT/PROTO"
     ));
-    if let Some((prefix, interface)) = patient.where_owned(service.vip.address) {
-        let address = service.vip.address;
+    if let Some(address) = service.vip.ip()
+        && let Some((prefix, interface)) = patient.where_owned(address)
+    {
         finding = finding.fix(format!(
             "if {address} is only there to be the VIP, take it off, pen answers for it: ip address del {address}/{prefix} \
              dev {interface}"

@@ -6,7 +6,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 
 use crate::api::document::{BackendDocument, ServiceDocument, StatusDocument};
-use crate::dataplane::Mac;
+use crate::dataplane::{Kind, Mac};
 use crate::machine::addresses::{self, Owned};
 use crate::machine::netlink::Asker;
 use crate::neighbor::kernel::route;
@@ -43,8 +43,8 @@ pub(super) struct Seat {
 
 /// What can be sent to a backend.
 pub(super) enum Reach {
-    /// From here, to that MAC.
-    OnLink { from: Seat, mac: Mac },
+    /// From here, to that MAC and address.
+    OnLink { from: Seat, mac: Mac, address: IpAddr },
     /// It is this host.
     Local,
     /// Nothing, with the reason.
@@ -75,12 +75,18 @@ impl Patient {
             owned,
             ways: BTreeMap::new(),
         };
-        let backends: BTreeSet<IpAddr> = patient.backends().map(|(_, backend)| backend.address).collect();
+        let backends: BTreeSet<IpAddr> =
+            patient.backends().filter_map(|(_, backend)| backend.address.ip()).collect();
         for address in backends {
             let way = route(&asker, address).await?;
             patient.ways.insert(address, way);
         }
         Ok(patient)
+    }
+
+    /// Whether the controller moves packets by the proxy.
+    pub(super) fn is_proxied(&self) -> bool {
+        self.controller.as_ref().is_ok_and(|status| status.controller.dataplane == Kind::Proxy.name())
     }
 
     /// Interfaces that pen is or should be attached to.
@@ -114,7 +120,7 @@ impl Patient {
     pub(super) fn backend_at(&self, mac: Mac, v4: bool) -> Option<&BackendDocument> {
         let services = self.controller.iter().flat_map(|status| &status.services);
         let at = services.flat_map(|service| &service.backends).filter(|backend| backend.mac == Some(mac));
-        at.min_by_key(|backend| backend.address.is_ipv4() != v4)
+        at.min_by_key(|backend| !is_of_family(backend, v4))
     }
 
     /// Whether one of this host's interfaces has this MAC.
@@ -141,7 +147,10 @@ impl Patient {
 
     /// How a backend is reached.
     pub(super) fn reach(&self, backend: &BackendDocument) -> Reach {
-        let ifindex = match self.ways.get(&backend.address) {
+        let Some(address) = backend.address.ip() else {
+            return Reach::Not("it is a Unix socket".to_owned());
+        };
+        let ifindex = match self.ways.get(&address) {
             Some(Way::OnLink { ifindex }) => *ifindex,
             Some(Way::Local) => return Reach::Local,
             Some(Way::Gateway { gateway, .. }) => {
@@ -153,8 +162,8 @@ impl Patient {
         let Some(mac) = backend.mac else {
             return Reach::Not(backend.reason.clone().unwrap_or_else(|| "its MAC is not known".to_owned()));
         };
-        match self.seat(ifindex, source_towards(backend.address)) {
-            Some(from) => Reach::OnLink { from, mac },
+        match self.seat(ifindex, source_towards(address)) {
+            Some(from) => Reach::OnLink { from, mac, address },
             None => Reach::Not("this host has no address on that link".to_owned()),
         }
     }
@@ -163,7 +172,7 @@ impl Patient {
     /// backends are behind.
     pub(super) fn seats(&self, v4: bool) -> Vec<Seat> {
         let mut seats: Vec<Seat> = Vec::new();
-        for (_, backend) in self.backends().filter(|(_, backend)| backend.address.is_ipv4() == v4) {
+        for (_, backend) in self.backends().filter(|(_, backend)| is_of_family(backend, v4)) {
             if let Reach::OnLink { from, .. } = self.reach(backend)
                 && seats.iter().all(|seat| seat.ifindex != from.ifindex)
             {
@@ -186,6 +195,11 @@ impl Patient {
         let link = self.links.get(&ifindex)?;
         Some(Seat { interface: link.name.clone(), ifindex, mac: link.mac?, address: address? })
     }
+}
+
+/// Whether a backend has an address of the family, IPv4 or else IPv6.
+fn is_of_family(backend: &BackendDocument, v4: bool) -> bool {
+    backend.address.ip().is_some_and(|address| address.is_ipv4() == v4)
 }
 
 /// The address that the kernel would send from. Connecting a UDP socket sends nothing.

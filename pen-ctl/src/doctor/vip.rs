@@ -17,7 +17,6 @@ use super::{Finding, Patient, Verdict, or_ok, probe};
 use crate::api::document::{BackendDocument, ServiceDocument};
 use crate::dataplane::{HealthStatus, Mac, Protocol};
 use crate::frame::{ICMP, ICMPV6, TCP, UDP};
-use crate::state::desired::Health;
 
 /// How long is listened each time that those who did not answer are asked.
 const ROUNDS: [Duration; 3] =
@@ -40,6 +39,8 @@ struct Question<'a> {
     from: Seat,
     mac: Mac,
     to: SocketAddr,
+    /// The backend's own address.
+    own: IpAddr,
     source_port: u16,
     /// Tells answers apart: the first sequence number of TCP, the identifier of echo requests.
     number: u32,
@@ -48,6 +49,17 @@ struct Question<'a> {
     own_echoed: bool,
     /// Keeps others from using the port meanwhile, and the kernel from complaining about answers to UDP.
     _port: Port,
+}
+
+/// A backend to ask.
+struct Asked<'a> {
+    service: &'a ServiceDocument,
+    backend: &'a BackendDocument,
+    from: Seat,
+    mac: Mac,
+    vip: IpAddr,
+    /// The backend's own address.
+    own: IpAddr,
 }
 
 enum Port {
@@ -78,10 +90,13 @@ pub(super) fn examine(patient: &Patient) -> Vec<Finding> {
     let mut asked = Vec::new();
     let mut well = 0;
     for (service, backend) in patient.backends() {
-        let vip = service.vip.address;
+        // A Unix socket gets no packets.
+        let Some(vip) = service.vip.ip() else { continue };
         let on = || format!("backend {} of service {}", backend.address, service.name);
         match patient.reach(backend) {
-            Reach::OnLink { from, mac } => asked.push((service, backend, from, mac)),
+            Reach::OnLink { from, mac, address: own } => {
+                asked.push(Asked { service, backend, from, mac, vip, own });
+            }
             Reach::Local if patient.owns(vip) => well += 1,
             Reach::Local => findings.push(
                 Finding::new(Verdict::Problem, on(), format!("is this host, which has not the VIP {vip}"))
@@ -109,8 +124,6 @@ pub(super) fn examine(patient: &Patient) -> Vec<Finding> {
     })
 }
 
-type Asked<'a> = (&'a ServiceDocument, &'a BackendDocument, Seat, Mac);
-
 fn ask(asked: &[Asked<'_>]) -> Result<Vec<Finding>, Finding> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         Finding::new(Verdict::Skipped, "", format!("{what}: {error}"))
@@ -136,20 +149,19 @@ fn ask(asked: &[Asked<'_>]) -> Result<Vec<Finding>, Finding> {
 }
 
 impl<'a> Question<'a> {
-    fn new((service, backend, from, mac): &Asked<'a>, number: u32) -> io::Result<Question<'a>> {
+    fn new(asked: &Asked<'a>, number: u32) -> io::Result<Question<'a>> {
+        let Asked { service, backend, from, mac, vip, own } = asked;
         let key = service.vip;
-        let port = match (key.port, &service.health) {
-            (0, Health::Tcp(tcp)) => tcp.port.unwrap_or(ANY_PORT),
-            (0, _) => ANY_PORT,
-            (port, _) => port,
-        };
+        let checked = service.health.check().and_then(|check| check.port);
+        let port = if key.port == 0 { checked.unwrap_or(ANY_PORT) } else { key.port };
         let (port_held, source_port) = take_port(key.protocol, from.address)?;
         Ok(Question {
             service,
             backend,
             from: from.clone(),
             mac: *mac,
-            to: SocketAddr::new(key.address, port),
+            to: SocketAddr::new(*vip, port),
+            own: *own,
             source_port,
             number,
             answer: None,
@@ -171,7 +183,7 @@ impl<'a> Question<'a> {
             }
         }
         if again {
-            wire.send(from.ifindex, &echo(self.backend.address, ECHO_OWN));
+            wire.send(from.ifindex, &echo(self.own, ECHO_OWN));
         }
     }
 
@@ -198,7 +210,7 @@ impl<'a> Question<'a> {
             }
             Content::EchoReply { from, identifier, sequence } if *identifier == self.number as u16 => {
                 self.vip_echoed |= *from == self.to.ip() && *sequence == ECHO_VIP;
-                self.own_echoed |= *from == self.backend.address && *sequence == ECHO_OWN;
+                self.own_echoed |= *from == self.own && *sequence == ECHO_OWN;
             }
             Content::Error { kind, about, protocol, quoted }
                 if *about == self.to.ip() && self.is_quoted(*protocol, quoted) =>
@@ -249,7 +261,7 @@ impl<'a> Question<'a> {
         };
         match self.answer {
             Some(Answer::Accepted) => None,
-            Some(Answer::Refused) if service.vip.port == 0 => None,
+            Some(Answer::Refused) if service.vip.is_every_port() => None,
             Some(Answer::Refused) => {
                 let (how, see) = match protocol {
                     Protocol::Tcp => ("TCP RST", "ss -ltn"),

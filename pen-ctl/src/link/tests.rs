@@ -2,6 +2,8 @@
 
 use aya::programs::{Program, Xdp, xdp::XdpMode};
 
+use rtnetlink::packet_route::link::InfoPortKind;
+
 use super::*;
 use crate::machine::testing::{Heard, Net, can_run, named};
 
@@ -94,6 +96,18 @@ fn a_vlan_interface_is_known_by_its_id_and_parent_unless_that_is_elsewhere() {
     assert_eq!(link(&message).vlan, Some((3, 7)));
     message.attributes.push(LinkAttribute::LinkNetNsId(0));
     assert_eq!(link(&message).vlan, None);
+}
+
+#[test]
+fn a_bond_is_known_by_its_kind_and_its_ports_are_none() {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bond)])];
+    assert!(link(&message).bond);
+    message.attributes = vec![LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::PortKind(InfoPortKind::Bond),
+    ])];
+    assert!(!link(&message).bond);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use rustix::thread::LinkNameSpaceType;
 use tokio::sync::mpsc;
 
 use super::Machine;
+use crate::metrics::timings::Timings;
 use crate::needs;
 use crate::surroundings::{Event, Link, Links, Resolution, Watched};
 
@@ -59,6 +60,16 @@ impl Net {
         run(&command.replacen("ip ", &format!("ip -n {} ", self.balancer), 1));
     }
 
+    /// Runs an `ip` command in the balancer's namespace and gives what it printed.
+    pub(crate) fn near_output(&self, command: &str) -> String {
+        run(&command.replacen("ip ", &format!("ip -n {} ", self.balancer), 1))
+    }
+
+    /// The same of a `tc` command, named without its first word.
+    pub(crate) fn near_tc(&self, words: &str) -> String {
+        run(&format!("tc -n {} {words}", self.balancer))
+    }
+
     /// Runs an `ip` command in the backends' namespace.
     pub(crate) fn far(&self, command: &str) {
         run(&command.replacen("ip ", &format!("ip -n {} ", self.backends), 1));
@@ -97,10 +108,11 @@ fn in_namespace<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-fn run(command: &str) {
+fn run(command: &str) -> String {
     let mut words = command.split_whitespace();
     let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A [`Machine`] with what it said so far.
@@ -116,7 +128,8 @@ impl Heard {
     /// Starts a machine in the current namespace.
     pub(crate) fn start() -> Self {
         let (sender, events) = mpsc::channel(16);
-        Self { machine: Machine::start(sender).unwrap(), events, links: Links::new(), since: Instant::now() }
+        let machine = Machine::start(sender, Timings::default()).unwrap();
+        Self { machine, events, links: Links::new(), since: Instant::now() }
     }
 
     /// The next event, printed.

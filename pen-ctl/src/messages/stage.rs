@@ -49,7 +49,7 @@ impl Stage {
         Stage { home, plane: FakePlane::default(), http: None, _running: None }
     }
 
-    /// A controller on eth0 and eth1 (and tun0, which has no Ethernet) that knows nothing yet.
+    /// A controller on eth0 and eth1 (and tun0, which has no Ethernet, and bond0, whose port is eth2) that knows nothing yet.
     pub(super) fn with(options: Options) -> Stage {
         let mut stage = Stage::empty();
         let runtime =
@@ -66,7 +66,9 @@ impl Stage {
         let (handle, calls) = ControllerHandle::to(&controller);
         let (events, heard) = mpsc::channel(1);
         let tun = Link { ethernet: false, mac: None, ..link(4, "tun0") };
-        let links = [link(2, "eth0"), link(3, "eth1"), tun].map(|link| (link.index, link));
+        let bond = Link { bond: true, ..link(5, "bond0") };
+        let port = Link { master: Some(5), ..link(6, "eth2") };
+        let links = [link(2, "eth0"), link(3, "eth1"), tun, bond, port].map(|link| (link.index, link));
         events.blocking_send(Event::Links(Links::from(links))).unwrap();
         tokio::spawn(controller::serve(controller, calls, heard));
         tokio::spawn(server::serve(listener, door, handle, std::future::pending()));

@@ -6,6 +6,7 @@ mod controller;
 mod desired;
 mod file;
 mod kernel;
+mod kinds;
 mod launch;
 mod proxy;
 mod setup;
@@ -29,6 +30,7 @@ pub(super) fn rows() -> Vec<Row> {
         api::rows(&stage),
         xdp::rows(),
         kernel::rows(),
+        kinds::rows(),
         setup::rows(),
         launch::rows(),
         proxy::rows(),

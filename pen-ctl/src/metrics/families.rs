@@ -8,6 +8,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 
+mod connections;
+
 use super::{BackendSample, ServiceSample, Snapshot};
 use crate::api::document::InterfaceState;
 use crate::dataplane::{AttachMode, Counters, HealthStatus, Traffic};
@@ -28,6 +30,8 @@ impl Collector for Families {
             forwarded(services, counters, &mut to)?;
             verdicts(counters, &mut to)?;
         }
+        connections::of_services(&self.0, &mut to)?;
+        connections::of_backends(&self.0, &mut to)?;
         self.tracking(&mut to)
     }
 }
@@ -94,7 +98,12 @@ impl Families {
         };
         gauges(to, "pen_service_backends", "Backends of a service", count(|_| true))?;
         let help = "Backends of a service that get newcomers; with 0, nobody serves it";
-        gauges(to, "pen_service_backends_serving", help, count(|backend| backend.serving))
+        gauges(to, "pen_service_backends_serving", help, count(|backend| backend.serving))?;
+        let changing = services
+            .iter()
+            .map(|service| ([("service", service.name.as_str())], u64::from(service.slots_in_transition)));
+        let help = "Slots of a service, of 65537, that are changing owner";
+        gauges(to, "pen_service_slots_in_transition", help, changing)
     }
 
     fn tracking(&self, to: To<'_, '_>) -> fmt::Result {

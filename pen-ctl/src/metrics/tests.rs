@@ -27,6 +27,7 @@ fn service(name: &str, vip: &str, backends: Vec<BackendSample>) -> ServiceSample
         affinity: Affinity::Client,
         scheduler: Scheduler::Maglev,
         tracking: Tracking::Full,
+        slots_in_transition: 655,
         backends,
     }
 }
@@ -64,6 +65,15 @@ fn snapshot() -> Snapshot {
         passed: BTreeMap::from([("no_service", traffic(9)), ("not_ip", traffic(0))]),
         dropped: [("no_backend", traffic(1))].into(),
     };
+    // As a proxy would have them.
+    let connections = Connections { open: 4, total: 50, failed: 2, left_out: None };
+    let refused = Connections { left_out: Some("connect: connection refused".into()), ..connections.clone() };
+    let connections = BTreeMap::from([
+        ((web.vip, web.backends[0].address), connections),
+        ((web.vip, web.backends[1].address), refused),
+    ]);
+    let service_connections =
+        BTreeMap::from([(web.vip, ServiceConnections { open: 8, accepted: 103, turned_away: 3 })]);
     let interface = InterfaceDocument {
         name: "eth0".into(),
         mode: AttachMode::Native,
@@ -85,6 +95,8 @@ fn snapshot() -> Snapshot {
     Snapshot {
         interfaces: vec![interface, pending],
         services: vec![web, dns],
+        connections,
+        service_connections,
         counters: Some(counters),
         tracking: Some(TrackingDocument { tables, age_seconds: Some(3) }),
         failures: 1,
@@ -95,6 +107,8 @@ fn timings() -> Timings {
     let timings = Timings::starting_at(UNIX_EPOCH + Duration::from_millis(1_700_000_000_500));
     timings.reconciled(Duration::from_millis(2));
     timings.state_written(Duration::from_secs(60));
+    timings.check_began(Duration::from_millis(2));
+    timings.check_ended("good");
     for status in [200, 200] {
         timings.answered(status);
     }

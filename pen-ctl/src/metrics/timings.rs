@@ -18,6 +18,8 @@ pub struct Timings {
     started: f64,
     reconcile: Histogram,
     state_write: Histogram,
+    check_lateness: Histogram,
+    checks: Family<[(&'static str, &'static str); 1], Counter>,
     requests: Family<[(&'static str, u16); 1], Counter>,
 }
 
@@ -34,6 +36,8 @@ impl Timings {
             started: time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
             reconcile: Histogram::new(BOUNDS),
             state_write: Histogram::new(BOUNDS),
+            check_lateness: Histogram::new(BOUNDS),
+            checks: Family::default(),
             requests: Family::default(),
         }
     }
@@ -46,6 +50,16 @@ impl Timings {
     /// The state was made durable, or was found not to be writable.
     pub fn state_written(&self, took: Duration) {
         self.state_write.observe(took.as_secs_f64());
+    }
+
+    /// A health check began so long after it was due.
+    pub fn check_began(&self, late: Duration) {
+        self.check_lateness.observe(late.as_secs_f64());
+    }
+
+    /// A health check ended: `good`, `bad` or, where this host could not ask, `unable`.
+    pub fn check_ended(&self, result: &'static str) {
+        self.checks.get_or_create(&[("result", result)]).inc();
     }
 
     /// A request was answered with this HTTP status.
@@ -70,6 +84,17 @@ impl Timings {
             "How long it took to make a change durable (write, fsync, rename, fsync the directory)",
             Unit::Seconds,
             self.state_write.clone(),
+        );
+        registry.register_with_unit(
+            "pen_health_check_lateness",
+            "How long after it was due a health check began: more than a few milliseconds, and this host is too busy",
+            Unit::Seconds,
+            self.check_lateness.clone(),
+        );
+        registry.register(
+            "pen_health_checks",
+            "Health checks that ended since the controller started, by result (good, bad, unable)",
+            self.checks.clone(),
         );
         registry.register(
             "pen_api_requests",

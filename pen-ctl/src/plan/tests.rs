@@ -13,17 +13,24 @@ use crate::dataplane::{
 };
 
 fn key(n: u8) -> ServiceKey {
-    ServiceKey { address: IpAddr::from([10, 0, 0, 100 + n]), port: 80, protocol: Protocol::Tcp }
+    ServiceKey { address: [10, 0, 0, 100 + n].into(), port: 80, protocol: Protocol::Tcp }
 }
 
-fn address(n: u8) -> IpAddr {
-    IpAddr::from([10, 0, 0, n])
+fn address(n: u8) -> BackendAddress {
+    [10, 0, 0, n].into()
 }
 
 fn backend(serving: bool, mac: u8) -> BackendTarget {
     let path =
         BackendPath { mac: Mac([2, 0, 0, 0, 0, mac]), ifindex: 2, vlan: 0, inner_vlan: 0, local: false };
-    BackendTarget { path: Some(path), usable: serving, serving, health: HealthStatus::Up, health_since: 7 }
+    BackendTarget {
+        path: Some(path),
+        usable: serving,
+        serving,
+        health: HealthStatus::Up,
+        health_since: 7,
+        proxy: None,
+    }
 }
 
 fn service(backends: BTreeMap<u8, (bool, u8, u16)>, tracking: Tracking, waits: bool) -> ServiceTarget {
@@ -38,6 +45,7 @@ fn service(backends: BTreeMap<u8, (bool, u8, u16)>, tracking: Tracking, waits: b
             tracking_timeout: Duration::ZERO,
             transition: Duration::from_secs(600),
             on_empty: OnEmpty::Drop,
+            proxy: None,
         },
         backends: backends
             .iter()
@@ -109,7 +117,7 @@ fn assert_reached(plane: &mut FakePlane, target: &Target) {
     assert!(observed.services.keys().eq(target.services.keys()));
     for (key, wanted) in &target.services {
         let found = &observed.services[key];
-        assert_eq!((found.settings, &found.backends), (wanted.settings, &wanted.backends));
+        assert_eq!((&found.settings, &found.backends), (&wanted.settings, &wanted.backends));
         if let Some(members) = &wanted.members {
             assert_eq!(found.members.as_ref(), Some(members));
         }

@@ -1,29 +1,20 @@
-//! As many open files as the system allows: connections, checks under way and tables each take some.
+//! Descriptors that whoever started this process left open in it, as shells and supervisors do.
+#![allow(unsafe_code, reason = "a descriptor that nobody here owns is known by its number alone")]
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::os::fd::RawFd;
 
-/// Raises the soft limit of open files, a leftover from `select`, to the hard one (getrlimit(2), `RLIMIT_NOFILE`). Where
-/// that is refused the controller makes do with what it has.
-pub(super) fn allow_all() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let shown = |limit: Option<u64>| limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
-    let (from, to) = (shown(current), shown(maximum));
-    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => tracing::debug!("open files: at most {to} (was {from})"),
-        Err(error) => tracing::debug!("open files: at most {from}; {to} are refused: {error}"),
-    }
-}
+/// Where the open ones are listed.
+const LISTS: [&str; 2] = ["/proc/self/fd", "/dev/fd"];
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_soft_limit_becomes_the_hard_one() {
-        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-        let lower = maximum.map(|hard| hard - 1);
-        setrlimit(Resource::Nofile, Rlimit { current: lower, maximum }).unwrap();
-        allow_all();
-        assert_eq!(getrlimit(Resource::Nofile), Rlimit { current: maximum, maximum });
+/// Has no program inherit them that runs from now on: checks and hooks are started with none but their own. What this
+/// process opens itself it does not hand on anyway.
+pub(super) fn keep_from_programs() {
+    let list = LISTS.iter().find_map(|list| std::fs::read_dir(list).ok());
+    let number = |name: std::ffi::OsString| name.to_str()?.parse::<RawFd>().ok();
+    let numbers = list.into_iter().flatten().filter_map(|entry| number(entry.ok()?.file_name()));
+    // All first: the list has a descriptor, too.
+    for descriptor in numbers.filter(|number| *number > libc::STDERR_FILENO).collect::<Vec<_>>() {
+        // SAFETY: fcntl(2) with F_SETFD touches no memory; a number that is not open is refused, and no harm.
+        let _ = unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }

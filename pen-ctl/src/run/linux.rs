@@ -16,6 +16,7 @@ use crate::journal::{Journal, Note};
 use crate::link;
 use crate::machine::netlink::Asker;
 use crate::machine::{Machine, MachineError};
+use crate::metrics::timings::Timings;
 use crate::state::desired::Desired;
 use crate::state::store::Store;
 use crate::surroundings::{Event, Links, Surroundings};
@@ -64,8 +65,23 @@ pub(super) fn open(
             journal.warn(note(message));
         }
     }
-    store.set_dataplane(plane.name()).map_err(ApiError::from)?;
     Ok(Box::new(plane))
+}
+
+/// Why XDP cannot be had by whoever runs this. What an administrator can mend, such as a missing bpffs, is for [`open`]
+/// to tell.
+pub(super) fn why_not_xdp() -> Option<String> {
+    let missing = xdp::missing_privileges();
+    (!missing.is_empty()).then(|| OpenError::NoPrivilege { missing }.to_string())
+}
+
+/// Whether XDP is attached by the pins of this state. What cannot be read was not made by us.
+pub(super) fn is_attached(global: &Global, store: &Store) -> bool {
+    let bpffs = global.bpffs();
+    let ours = store
+        .instance()
+        .is_some_and(|own| matches!(xdp::inspect(&bpffs), Ok(xdp::Pinned::Instance { id }) if id == own));
+    ours && xdp::has_links(&bpffs).unwrap_or(true)
 }
 
 /// The interfaces as they are now.
@@ -75,6 +91,9 @@ pub(super) fn links(runtime: &Runtime) -> Result<Links, CliError> {
 }
 
 /// Starts to watch this machine; must be called inside the runtime.
-pub(super) fn surroundings(events: mpsc::Sender<Event>) -> Result<Box<dyn Surroundings>, CliError> {
-    Ok(Box::new(Machine::start(events).map_err(CliError::failed)?))
+pub(super) fn surroundings(
+    events: mpsc::Sender<Event>,
+    timings: Timings,
+) -> Result<Box<dyn Surroundings>, CliError> {
+    Ok(Box::new(Machine::start(events, timings).map_err(CliError::failed)?))
 }

@@ -1,17 +1,28 @@
 //! Tells systemd, where it asked to be told (sd_notify(3)), that the controller is ready, alive, ending.
 
 use sd_notify::NotifyState;
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::Request;
 use crate::controller::ControllerHandle;
+use crate::dataplane::proxy::handover::Takeover;
 
 /// Says when the controller is ready, then, as often as the watchdog wants, that it is alive.
-pub(super) async fn keep_informed(controller: ControllerHandle) {
+///
+/// Whoever was there before is told first: only then does it stop, and clients are let in here.
+pub(super) async fn keep_informed(controller: ControllerHandle, predecessor: Option<Takeover>) {
     if !answers(&controller).await {
         return;
     }
     tracing::info!("ready");
+    if let Some(predecessor) = predecessor {
+        match spawn_blocking(|| predecessor.ready()).await {
+            Ok(Err(error)) => tracing::info!("whoever was taken over from has gone already: {error}"),
+            Err(error) => tracing::warn!("take over: {error}"),
+            Ok(Ok(())) => {}
+        }
+    }
     notify(NotifyState::Ready);
     let Some(bound) = sd_notify::watchdog_enabled() else { return };
     // Half the time allowed: what sd_watchdog_enabled(3) recommends.
@@ -22,6 +33,26 @@ pub(super) async fn keep_informed(controller: ControllerHandle) {
         if answers(&controller).await {
             notify(NotifyState::Watchdog);
         }
+    }
+}
+
+/// Says, as often as the watchdog wants, that this process is alive, until something is done that has no end of its own.
+pub(super) async fn alive_until<T>(done: impl Future<Output = T>) -> T {
+    tokio::pin!(done);
+    let Some(bound) = sd_notify::watchdog_enabled() else { return done.await };
+    let mut beat = interval((bound / 2).max(std::time::Duration::from_millis(1)));
+    loop {
+        tokio::select! {
+            done = &mut done => return done,
+            _ = beat.tick() => notify(NotifyState::Watchdog),
+        }
+    }
+}
+
+/// Says that another process is the one to watch over: whoever has taken over.
+pub(super) fn say_successor(pid: Option<u32>) {
+    if let Some(pid) = pid {
+        notify(NotifyState::MainPid(pid));
     }
 }
 

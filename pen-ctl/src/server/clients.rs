@@ -2,7 +2,6 @@
 //! is finished once it is begun.
 
 use std::fmt::Display;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,8 +21,9 @@ use super::routes::Controller;
 use crate::api::event::Kind;
 use crate::api::{ApiError, Asked, ErrorCode, Reply, Request};
 use crate::controller::ControllerHandle;
+use crate::dataplane::BackendAddress;
 use crate::journal::Note;
-use crate::state::text::{self, TextError};
+use crate::state::text;
 use crate::tracked::{Order, Progress, Selection, View};
 
 /// Clients listed unless another number is asked for.
@@ -43,7 +43,7 @@ pub struct ListQuery {
     pub service: Option<String>,
     /// Of this backend.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<IpAddr>,
+    pub backend: Option<BackendAddress>,
     /// Of clients with these addresses: one, or a prefix.
     #[serde(with = "prefix", skip_serializing_if = "Option::is_none")]
     pub source: Option<IpNet>,
@@ -70,7 +70,7 @@ pub struct ForgetQuery {
     pub service: Option<String>,
     /// Of this backend.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<IpAddr>,
+    pub backend: Option<BackendAddress>,
     /// Of clients with these addresses: one, or a prefix.
     #[serde(with = "prefix", skip_serializing_if = "Option::is_none")]
     pub source: Option<IpNet>,
@@ -78,7 +78,7 @@ pub struct ForgetQuery {
     pub all: bool,
 }
 
-/// serde form of optional prefixes, as [`parse_prefix`] reads them.
+/// serde form of optional prefixes, as [`text::prefix`] reads them.
 mod prefix {
     use super::*;
     use serde::{Deserializer, Serializer};
@@ -88,20 +88,8 @@ mod prefix {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<IpNet>, D::Error> {
-        text::parsed(d, "an address or a prefix such as \"192.0.2.0/24\"", parse_prefix).map(Some)
+        text::parsed(d, "an address or a prefix such as \"192.0.2.0/24\"", text::prefix).map(Some)
     }
-}
-
-/// Reads an address, or a prefix: `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/32`.
-///
-/// # Errors
-/// It is neither.
-pub fn parse_prefix(text: &str) -> Result<IpNet, TextError> {
-    let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    net.ok_or_else(|| {
-        let shown = text.escape_debug();
-        TextError(format!("`{shown}` is neither an address nor a prefix; write 192.0.2.7 or 192.0.2.0/24"))
-    })
 }
 
 pub(super) async fn list(

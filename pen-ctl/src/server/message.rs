@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 
 use super::peer::Peer;
 use crate::api::{ApiError, ErrorCode, ErrorDocument, decode, plain};
+use crate::dataplane::BackendAddress;
 use crate::state::revision::{Condition, Revision};
-use crate::state::text::backend_address;
 
 /// What every handler answers: a document, or an error.
 pub(super) type Answer = Result<Document, Failure>;
@@ -146,7 +146,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
 /// A backend of a service in the path.
 pub(super) struct Which {
     pub(super) service: String,
-    pub(super) address: IpAddr,
+    pub(super) address: BackendAddress,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Which {
@@ -155,7 +155,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Which {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let path = Path::<(String, String)>::from_request_parts(parts, state).await;
         let Path((service, address)) = path.map_err(bad_path)?;
-        Ok(Self { service, address: backend_address(&address).map_err(ApiError::from)? })
+        Ok(Self { service, address: address.parse().map_err(ApiError::from)? })
     }
 }
 

@@ -11,6 +11,8 @@ use rustix::fs::{Gid, Uid};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
+use crate::platform;
+
 /// The group whose members may read, where it exists.
 const GROUP: &str = "pen";
 /// Connections that may wait to be accepted.
@@ -28,7 +30,7 @@ pub enum SocketError {
         /// The socket.
         path: PathBuf,
         /// Its process, where the kernel tells.
-        pid: Option<i32>,
+        pid: Option<u32>,
     },
     /// Something else is in the way.
     #[error("{} exists and is not a socket; remove it, or give another --socket", .0.display())]
@@ -63,7 +65,17 @@ impl BoundSocket {
         let failed = |source| SocketError::Io { path: path.to_owned(), source };
         make_directory(path).map_err(failed)?;
         make_way(path)?;
-        let listener = listen(path).map_err(failed)?;
+        let mode = |own: &Path| if give_to_group(own) { 0o660 } else { 0o600 };
+        let listener = listen(path, mode).and_then(UnixListener::from_std).map_err(failed)?;
+        let inode = fs::symlink_metadata(path).map_err(failed)?.ino();
+        Ok((BoundSocket { path: path.to_owned(), inode }, listener))
+    }
+
+    /// Makes a socket for our own user alone (0600), in place of whoever listened there before.
+    pub fn replace(path: &Path) -> Result<(BoundSocket, UnixListener), SocketError> {
+        let failed = |source| SocketError::Io { path: path.to_owned(), source };
+        make_directory(path).map_err(failed)?;
+        let listener = listen(path, |_| 0o600).and_then(UnixListener::from_std).map_err(failed)?;
         let inode = fs::symlink_metadata(path).map_err(failed)?.ino();
         Ok((BoundSocket { path: path.to_owned(), inode }, listener))
     }
@@ -94,25 +106,15 @@ fn make_way(path: &Path) -> Result<(), SocketError> {
         return Err(SocketError::NotASocket(path.to_owned()));
     }
     match UnixStream::connect(path) {
-        Ok(stream) => Err(SocketError::Live { path: path.to_owned(), pid: peer_pid(&stream) }),
+        Ok(stream) => Err(SocketError::Live { path: path.to_owned(), pid: platform::pid_of(&stream) }),
         Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         Err(source) => Err(SocketError::Io { path: path.to_owned(), source }),
     }
 }
 
-#[cfg(target_os = "linux")]
-fn peer_pid(stream: &UnixStream) -> Option<i32> {
-    rustix::net::sockopt::socket_peercred(stream).ok().map(|peer| peer.pid.as_raw_nonzero().get())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn peer_pid(_stream: &UnixStream) -> Option<i32> {
-    None
-}
-
 /// Binds under a name of our own, sets the permissions, listens, then takes the name: there is no moment in
 /// which someone else can connect, nor one in which the name leads nowhere.
-fn listen(path: &Path) -> io::Result<UnixListener> {
+fn listen(path: &Path, mode: impl Fn(&Path) -> u32) -> io::Result<std::os::unix::net::UnixListener> {
     let mut own = path.as_os_str().to_owned();
     own.push(format!(".{}", std::process::id()));
     let own = PathBuf::from(own);
@@ -120,8 +122,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(&own)?)?;
     let finish = || -> io::Result<()> {
-        let mode = if give_to_group(&own) { 0o660 } else { 0o600 };
-        fs::set_permissions(&own, fs::Permissions::from_mode(mode))?;
+        fs::set_permissions(&own, fs::Permissions::from_mode(mode(&own)))?;
         socket.listen(BACKLOG)?;
         fs::rename(&own, path)
     };
@@ -130,7 +131,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
         return Err(e);
     }
     socket.set_nonblocking(true)?;
-    UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
+    Ok(socket.into())
 }
 
 fn give_to_group(path: &Path) -> bool {

@@ -241,9 +241,9 @@ async fn what_is_wrong_is_refused_before_the_controller_hears_of_it() {
         ("POST", "/v1/services", " []", 400, "array"),
         ("POST", "/v1/services", r#"{"nmae":"web"}"#, 400, "nmae"),
         ("POST", "/v1/services", r#"{"vip":"10.0.0.1:80"}"#, 400, "no protocol"),
-        ("POST", "/v1/services", r#"{"scheduler":"least-connections"}"#, 422, "not supported yet"),
+        ("POST", "/v1/services", r#"{"health":"ping"}"#, 400, "unknown health check `ping`"),
         ("POST", "/v1/services", long.as_str(), 413, "16777216"),
-        ("PATCH", "/v1/services/web/backends/nonsense", "{}", 400, "not an IP address"),
+        ("PATCH", "/v1/services/web/backends/nonsense", "{}", 400, "neither an IP address"),
         ("PATCH", "/v1/services/%ff", "{}", 400, ""),
         ("POST", "/v1/stop", r#"{"detatch":true}"#, 400, "detatch"),
     ] {

@@ -1,20 +1,24 @@
 //! The desired state: everything the administrator asked for, complete, with defaults filled in.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::text;
+use crate::check::{self, Check, DnsCheck, Health};
 use crate::dataplane::{
-    Affinity, AttachMode, Mac, OnEmpty, Protocol, Scheduler, ServiceKey, ServiceSettings, Tracking,
+    Affinity, AttachMode, BackendAddress, Kind, Mac, OnDown, OnEmpty, Protocol, ProxyProtocol, ProxySettings,
+    Scheduler, ServiceKey, ServiceSettings, Tracking,
 };
-use crate::surroundings::Check;
 
 /// Entries of each tracking table where the file does not say.
 pub const DEFAULT_TRACKING_CLIENTS: u32 = 262_144;
 /// How long a window of changing owners stays open where nothing else is said.
 pub const DEFAULT_TRANSITION: Duration = Duration::from_secs(600);
+/// Where name servers listen.
+const DNS: u16 = 53;
 
 /// All that the administrator wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +80,39 @@ pub struct Service {
     /// How its backends are checked; `None` = by default ([`Service::default_health`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// In percent: when fewer of its backends serve, all that are not down by order do; 0 = never.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub panic: u8,
+    /// How long the share of a backend that is back grows until it is whole; zero = at once.
+    #[serde(default, with = "text::required_duration", skip_serializing_if = "is_default")]
+    pub slow_start: Duration,
+    /// A program, and what it is told, that hears of each change of its backends; empty = none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_change: Vec<String>,
+    /// How long a backend may take to accept a connection; `None` = by default. The proxy's, as are those that follow.
+    #[serde(default, with = "text::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Duration>,
+    /// After how long without a byte a connection ends, zero = never; `None` = by default.
+    #[serde(default, with = "text::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Duration>,
+    /// How many connections it has at once at most; `None` = as many as there is room for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+    /// Clients stay with the backend they were given, even while it refuses them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stubborn: bool,
+    /// Backends are connected to from the client's own address.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub transparent: bool,
+    /// How backends are told the client's address; `None` = not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Clients that say first for whom they come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// What becomes of a backend's connections when it goes down.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_down: OnDown,
     /// Its backends, in the order they were added.
     #[serde(default)]
     pub backends: Vec<Backend>,
@@ -85,9 +122,8 @@ pub struct Service {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backend {
-    /// Its address, of the VIP's family.
-    #[serde(with = "text::address")]
-    pub address: IpAddr,
+    /// Where it is reached.
+    pub address: BackendAddress,
     /// Its share of newcomers: 1 to 1000.
     #[serde(default = "one")]
     pub weight: u16,
@@ -109,6 +145,12 @@ pub struct Backend {
     /// How it is checked, where other than its service's way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Newcomers pass it over while it has as many connections; the proxy's, as is the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft_limit: Option<u32>,
+    /// Nobody is connected to it while it has as many connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hard_limit: Option<u32>,
 }
 
 /// What the administrator asked of a backend.
@@ -122,42 +164,6 @@ pub enum AdminState {
     Drain,
     /// Nothing at all.
     Down,
-}
-
-/// How a backend is checked. Written `none`, `tcp`, `tcp,interval=2s` or as a table with the key `kind`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// Not at all: up once its MAC is known.
-    None,
-    /// A TCP connection opens.
-    Tcp(TcpHealth),
-}
-
-/// Settings of a TCP check.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TcpHealth {
-    /// Port to connect to; `None` = the service's.
-    pub port: Option<u16>,
-    /// From one check to the next.
-    pub interval: Duration,
-    /// How long one check may take.
-    pub timeout: Duration,
-    /// Successes in a row that bring a backend up.
-    pub rise: u32,
-    /// Failures in a row that take it down.
-    pub fall: u32,
-}
-
-impl Default for TcpHealth {
-    fn default() -> Self {
-        Self {
-            port: None,
-            interval: Duration::from_secs(1),
-            timeout: Duration::from_millis(500),
-            rise: 2,
-            fall: 3,
-        }
-    }
 }
 
 impl Desired {
@@ -196,22 +202,33 @@ impl Service {
             transition: DEFAULT_TRANSITION,
             on_empty: OnEmpty::default(),
             health: None,
+            panic: 0,
+            slow_start: Duration::ZERO,
+            on_change: Vec::new(),
+            connect_timeout: None,
+            idle_timeout: None,
+            max_connections: None,
+            stubborn: false,
+            transparent: false,
+            proxy_protocol: None,
+            proxy_protocol_from: Vec::new(),
+            on_down: OnDown::default(),
             backends: Vec::new(),
         }
     }
 
     /// The backend of that address.
-    pub fn backend(&self, address: IpAddr) -> Option<&Backend> {
+    pub fn backend(&self, address: BackendAddress) -> Option<&Backend> {
         self.backends.iter().find(|backend| backend.address == address)
     }
 
     /// The backend of that address, to change it.
-    pub fn backend_mut(&mut self, address: IpAddr) -> Option<&mut Backend> {
+    pub fn backend_mut(&mut self, address: BackendAddress) -> Option<&mut Backend> {
         self.backends.iter_mut().find(|backend| backend.address == address)
     }
 
-    /// What the data plane acts on.
-    pub fn settings(&self) -> ServiceSettings {
+    /// What a data plane of that kind acts on.
+    pub fn settings(&self, kind: Kind) -> ServiceSettings {
         ServiceSettings {
             affinity: self.affinity,
             scheduler: self.scheduler,
@@ -219,30 +236,62 @@ impl Service {
             tracking_timeout: self.tracking_timeout,
             transition: self.transition,
             on_empty: self.on_empty,
+            proxy: (kind == Kind::Proxy).then(|| self.proxy_settings()),
         }
     }
 
-    /// How backends are checked where nothing is said: an exact TCP port is connected to, all else is not checked.
-    pub fn default_health(&self) -> Health {
+    /// What only the proxy acts on.
+    fn proxy_settings(&self) -> ProxySettings {
+        let plain = ProxySettings::new(self.vip.protocol);
+        ProxySettings {
+            connect_timeout: self.connect_timeout.unwrap_or(plain.connect_timeout),
+            idle_timeout: self.idle_timeout.unwrap_or(plain.idle_timeout),
+            max_connections: self.max_connections,
+            stubborn: self.stubborn,
+            transparent: self.transparent,
+            proxy_protocol: self.proxy_protocol,
+            proxy_protocol_from: self.proxy_protocol_from.clone(),
+            on_down: self.on_down,
+        }
+    }
+
+    /// How backends are checked where nothing is said: an exact TCP port is connected to, a name server is asked. All
+    /// else is pinged under XDP; the proxy needs no privilege, so it may not, but sees by itself who does not answer.
+    pub fn default_health(&self, plane: Kind) -> Health {
         match (self.vip.protocol, self.vip.port) {
-            (Protocol::Tcp, 1..) => Health::Tcp(TcpHealth::default()),
-            _ => Health::None,
+            (Protocol::Tcp, _) if !self.vip.is_every_port() => Health::of(check::Kind::Tcp),
+            (Protocol::Udp, DNS) => Health::of(check::Kind::Dns(DnsCheck::default())),
+            _ => match plane {
+                Kind::Xdp => Health::of(check::Kind::Icmp),
+                Kind::Proxy => Health::None,
+            },
         }
     }
 
     /// How its backends are checked where they do not say otherwise.
-    pub fn effective_health(&self) -> Health {
-        self.health.clone().unwrap_or_else(|| self.default_health())
+    pub fn effective_health(&self, plane: Kind) -> Health {
+        self.health.clone().unwrap_or_else(|| self.default_health(plane))
     }
 
-    /// How one of its backends is checked.
-    pub fn check(&self, backend: &Backend) -> Check {
-        match backend.health.clone().unwrap_or_else(|| self.effective_health()) {
-            Health::None => Check::None,
-            Health::Tcp(TcpHealth { port, interval, timeout, rise, fall }) => {
-                Check::Tcp { port: port.unwrap_or(self.vip.port), interval, timeout, rise, fall }
+    /// Whether one of its backends has an agent that is asked: somebody must have said so.
+    pub fn asks_agent(&self, backend: &Backend) -> bool {
+        let said = backend.health.as_ref().or(self.health.as_ref());
+        said.and_then(Health::check).is_some_and(|check| matches!(check.kind, check::Kind::Agent(_)))
+    }
+
+    /// How one of its backends is checked, with the port that is asked; `None` = not at all.
+    pub fn check(&self, backend: &Backend, plane: Kind) -> Option<Check> {
+        let default;
+        let health = match backend.health.as_ref().or(self.health.as_ref()) {
+            Some(said) => said,
+            None => {
+                default = self.default_health(plane);
+                &default
             }
-        }
+        };
+        let check = health.check()?;
+        let port = check.port.or(backend.address.port()).unwrap_or(self.vip.port);
+        Some(Check { port: check.kind.has_port().then_some(port), ..check.clone() })
     }
 }
 
@@ -255,7 +304,7 @@ impl InterfaceSpec {
 
 impl Backend {
     /// A backend with nothing but defaults.
-    pub fn new(address: IpAddr) -> Self {
+    pub fn new(address: BackendAddress) -> Self {
         Self {
             address,
             weight: 1,
@@ -265,8 +314,15 @@ impl Backend {
             state: AdminState::Up,
             remove_at: None,
             health: None,
+            soft_limit: None,
+            hard_limit: None,
         }
     }
+}
+
+/// Left out of the stored state while nothing is said: an older pen can still read it.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn one() -> u16 {

@@ -3,14 +3,17 @@
 //! The same types add (what is left out gets its default) and change (what is left out stays). Some keys can be taken back:
 //! `null` in JSON, which is `Some(None)` here.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::desired::{AdminState, Backend, Health, Service};
+use super::desired::{AdminState, Backend, Service};
 use super::text::{self, TextError};
-use crate::dataplane::{Affinity, Mac, OnEmpty, Scheduler, ServiceKey, Tracking};
+use crate::check::Health;
+use crate::dataplane::{
+    Affinity, BackendAddress, Mac, OnDown, OnEmpty, ProxyProtocol, Scheduler, ServiceKey, Tracking,
+};
 
 /// Keys of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +46,47 @@ pub struct ServiceSpec {
     /// How its backends are checked; `null` = by default.
     #[serde(deserialize_with = "text::nullable", skip_serializing_if = "Option::is_none")]
     pub health: Option<Option<Health>>,
+    /// In percent: when fewer of its backends serve, all that are not down by order do; 0 = never.
+    #[serde(deserialize_with = "text::number::panic", skip_serializing_if = "Option::is_none")]
+    pub panic: Option<u8>,
+    /// How long the share of a backend that is back grows until it is whole; zero = at once.
+    #[serde(with = "text::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Duration>,
+    /// A program, and what it is told, that hears of each change of its backends; empty = none.
+    #[serde(deserialize_with = "text::command", skip_serializing_if = "Option::is_none")]
+    pub on_change: Option<Vec<String>>,
+    /// How long a backend may take to accept a connection; `null` = by default. The proxy's, as are those that follow.
+    #[serde(
+        deserialize_with = "text::nullable_duration",
+        serialize_with = "text::write_nullable_duration",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub connect_timeout: Option<Option<Duration>>,
+    /// After how long without a byte a connection ends, zero = never; `null` = by default.
+    #[serde(
+        deserialize_with = "text::nullable_duration",
+        serialize_with = "text::write_nullable_duration",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub idle_timeout: Option<Option<Duration>>,
+    /// How many connections it has at once at most; `null` = as many as there is room for.
+    #[serde(deserialize_with = "text::number::nullable_limit", skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<Option<u32>>,
+    /// Clients stay with the backend they were given, even while it refuses them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stubborn: Option<bool>,
+    /// Backends are connected to from the client's own address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transparent: Option<bool>,
+    /// How backends are told the client's address; `null` = not.
+    #[serde(deserialize_with = "text::nullable", skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<Option<ProxyProtocol>>,
+    /// Clients that say first for whom they come.
+    #[serde(with = "text::optional_prefixes", skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol_from: Option<Vec<IpNet>>,
+    /// What becomes of a backend's connections when it goes down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_down: Option<OnDown>,
     /// Its backends (in the file and when adding).
     #[serde(rename = "backend", skip_serializing_if = "Vec::is_empty")]
     pub backends: Vec<BackendSpec>,
@@ -52,9 +96,9 @@ pub struct ServiceSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BackendSpec {
-    /// Its address, without a port.
-    #[serde(with = "optional_address", skip_serializing_if = "Option::is_none")]
-    pub address: Option<IpAddr>,
+    /// Where it is reached.
+    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    pub address: Option<BackendAddress>,
     /// Its share of newcomers: 1 to 1000.
     #[serde(deserialize_with = "text::number::weight", skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
@@ -73,6 +117,12 @@ pub struct BackendSpec {
     /// How it is checked, where other than its service's way; `null` = its service's way.
     #[serde(deserialize_with = "text::nullable", skip_serializing_if = "Option::is_none")]
     pub health: Option<Option<Health>>,
+    /// Newcomers pass it over while it has as many connections; `null` = always room. The proxy's, as is the next.
+    #[serde(deserialize_with = "text::number::nullable_limit", skip_serializing_if = "Option::is_none")]
+    pub soft_limit: Option<Option<u32>>,
+    /// Nobody is connected to it while it has as many connections; `null` = always room.
+    #[serde(deserialize_with = "text::number::nullable_limit", skip_serializing_if = "Option::is_none")]
+    pub hard_limit: Option<Option<u32>>,
 }
 
 impl ServiceSpec {
@@ -115,6 +165,17 @@ impl ServiceSpec {
         set(&mut service.transition, &self.transition);
         set(&mut service.on_empty, &self.on_empty);
         set(&mut service.health, &self.health);
+        set(&mut service.panic, &self.panic);
+        set(&mut service.slow_start, &self.slow_start);
+        set(&mut service.on_change, &self.on_change);
+        set(&mut service.connect_timeout, &self.connect_timeout);
+        set(&mut service.idle_timeout, &self.idle_timeout);
+        set(&mut service.max_connections, &self.max_connections);
+        set(&mut service.stubborn, &self.stubborn);
+        set(&mut service.transparent, &self.transparent);
+        set(&mut service.proxy_protocol, &self.proxy_protocol);
+        set(&mut service.proxy_protocol_from, &self.proxy_protocol_from);
+        set(&mut service.on_down, &self.on_down);
     }
 }
 
@@ -142,6 +203,8 @@ impl BackendSpec {
         set(&mut backend.mac, &self.mac);
         set(&mut backend.vlan, &self.vlan);
         set(&mut backend.health, &self.health);
+        set(&mut backend.soft_limit, &self.soft_limit);
+        set(&mut backend.hard_limit, &self.hard_limit);
     }
 }
 
@@ -151,19 +214,7 @@ fn set<T: Clone>(field: &mut T, wanted: &Option<T>) {
     }
 }
 
-/// serde form of an optional backend address.
-mod optional_address {
-    use super::*;
-    use serde::{Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(value: &Option<IpAddr>, serializer: S) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(value) => text::address::serialize(value, serializer),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<IpAddr>, D::Error> {
-        text::address::deserialize(d).map(Some)
-    }
+/// Reads what is said: unlike serde's own form of an option, `null` is nothing to say.
+fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }

@@ -23,6 +23,7 @@ pub use trials::TrialTime;
 
 use super::desired::Desired;
 use super::revision::Revision;
+use crate::dataplane::Kind;
 use crate::metrics::timings::Timings;
 use files::{NotPut, put};
 use history::{History, Present};
@@ -90,11 +91,13 @@ impl Store {
         Self { directory, files, kept, fresh: false, unsettled: None, history, timings, revision, lock }
     }
 
-    /// The desired state in a directory that nobody may be using: for looking, without the lock. `None` where there
-    /// is none.
-    pub fn peek(directory: &Path) -> Result<Option<Desired>, StoreError> {
+    /// The desired state in a directory that nobody may be using, and what moved packets last: for looking, without
+    /// the lock. `None` where there is none.
+    pub fn peek(directory: &Path) -> Result<Option<(Desired, Option<Kind>)>, StoreError> {
         let Some(bytes) = read(&RealFiles, directory)? else { return Ok(None) };
-        Ok(Some(Kept::parse(&directory.join(STATE_FILE), &bytes)?.desired))
+        let kept = Kept::parse(&directory.join(STATE_FILE), &bytes)?;
+        let kind = kept.kind();
+        Ok(Some((kept.desired, kind)))
     }
 
     /// The name of what the administrator wants.
@@ -230,15 +233,15 @@ impl Store {
     }
 
     /// What moved packets last.
-    pub fn dataplane(&self) -> Option<&str> {
-        self.kept.dataplane.as_deref()
+    pub fn dataplane(&self) -> Option<Kind> {
+        self.kept.kind()
     }
 
     /// Remembers what moves packets; writes only when that changed.
-    pub fn set_dataplane(&mut self, name: &str) -> Result<(), StoreError> {
-        match self.kept.dataplane.as_deref() == Some(name) {
+    pub fn set_dataplane(&mut self, kind: Kind) -> Result<(), StoreError> {
+        match self.kept.kind() == Some(kind) {
             true => Ok(()),
-            false => self.write(Kept { dataplane: Some(name.to_owned()), ..self.kept.clone() }),
+            false => self.write(Kept { dataplane: Some(kind.name().to_owned()), ..self.kept.clone() }),
         }
     }
 

@@ -5,10 +5,16 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use crate::dataplane::{Mac, Protocol, ServiceKey};
+use crate::dataplane::{Mac, Protocol, ServiceKey, VipAddress};
+
+mod nullable;
+pub(crate) mod number;
+
+pub(crate) use nullable::{nullable, nullable_duration, write_nullable_duration};
 
 /// A text that does not say what it should: one line, with what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,8 +33,9 @@ impl fmt::Display for Protocol {
 impl fmt::Display for ServiceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
-            IpAddr::V4(address) => write!(f, "{address}:")?,
-            IpAddr::V6(address) => write!(f, "[{address}]:")?,
+            VipAddress::Unix(path) => return path.fmt(f),
+            VipAddress::Ip(IpAddr::V4(address)) => write!(f, "{address}:")?,
+            VipAddress::Ip(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
         }
         match self.port {
             0 => write!(f, "*/{}", self.protocol),
@@ -47,6 +54,9 @@ impl FromStr for ServiceKey {
                  [2001:db8::1]:53/udp or 10.0.0.100:*/tcp"
             ))
         };
+        if text.starts_with('/') {
+            return text.parse().map(Self::unix);
+        }
         let (rest, protocol) = text.rsplit_once('/').ok_or_else(|| wrong("no protocol"))?;
         let protocol = match protocol {
             "tcp" => Protocol::Tcp,
@@ -68,7 +78,7 @@ impl FromStr for ServiceKey {
                 .filter(|port| *port != 0)
                 .ok_or_else(|| wrong("the port is not 1–65535 or *"))?,
         };
-        Ok(Self { address, port, protocol })
+        Ok(Self { address: address.into(), port, protocol })
     }
 }
 
@@ -115,24 +125,6 @@ impl<'de> Deserialize<'de> for Mac {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         parsed(deserializer, "a MAC address such as \"02:00:00:00:00:01\"", str::parse)
     }
-}
-
-/// Reads a backend's address, which has no port: packets of direct server return keep theirs.
-pub fn backend_address(text: &str) -> Result<IpAddr, TextError> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    let port_too = text.parse::<std::net::SocketAddr>().is_ok();
-    let v4_and_port =
-        text.split_once(':').is_some_and(|(address, _)| address.parse::<std::net::Ipv4Addr>().is_ok());
-    Err(TextError(if port_too || v4_and_port {
-        format!(
-            "backend address `{text}` has a port; leave it out: in direct server return a packet keeps the \
-             service's port"
-        )
-    } else {
-        format!("backend address `{text}` is not an IP address; write it as 10.0.0.11 or 2001:db8::11")
-    }))
 }
 
 /// Reads a duration: `500ms`, `10s`, `1h 30m`, or `0`.
@@ -207,21 +199,6 @@ pub mod required_duration {
     }
 }
 
-/// serde form of a backend's address, see [`backend_address`].
-pub mod address {
-    use super::*;
-
-    /// Writes `10.0.0.11`.
-    pub fn serialize<S: Serializer>(value: &IpAddr, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(value)
-    }
-
-    /// Reads an address without a port.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
-        parsed(deserializer, "an IP address such as \"10.0.0.11\"", backend_address)
-    }
-}
-
 /// serde form of the seed: hexadecimal in quotes, because not every reader of JSON or TOML keeps 64 bits.
 pub mod seed {
     use super::*;
@@ -262,76 +239,68 @@ pub mod optional_seed {
     }
 }
 
-/// serde form of a key that can be taken back: `null` is something said.
-pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Option::deserialize(deserializer).map(Some)
+/// Reads an address, or a prefix: `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/32`.
+///
+/// # Errors
+/// It is neither.
+pub fn prefix(text: &str) -> Result<IpNet, TextError> {
+    let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    net.ok_or_else(|| {
+        let shown = text.escape_debug();
+        TextError(format!("`{shown}` is neither an address nor a prefix; write 192.0.2.7 or 192.0.2.0/24"))
+    })
 }
 
-/// serde forms of numbers, refused with their range rather than with the name of a Rust type.
-pub(crate) mod number {
+/// Reads an address, or all of a network: a prefix of which more is said than counts is more likely a mistake.
+///
+/// # Errors
+/// It is neither.
+pub fn network(text: &str) -> Result<IpNet, TextError> {
+    let net = prefix(text)?;
+    match net.trunc() {
+        whole if whole == net => Ok(net),
+        whole => Err(TextError(format!(
+            "`{net}` is an address with the length of a prefix; write {whole} or {}",
+            net.addr()
+        ))),
+    }
+}
+
+/// serde form of an optional list of prefixes.
+pub(crate) mod optional_prefixes {
     use super::*;
 
-    struct InRange<T>(&'static str, i64, i64, std::marker::PhantomData<T>);
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<Vec<IpNet>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.serialize(serializer)
+    }
 
-    impl<T: TryFrom<i64>> Visitor<'_> for InRange<T> {
-        type Value = Option<T>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "a number from {} to {}", self.1, self.2)
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<IpNet>>, D::Error> {
+        struct Prefix(IpNet);
+        impl<'de> Deserialize<'de> for Prefix {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                parsed(d, "an address or a prefix such as \"192.0.2.0/24\"", network).map(Self)
+            }
         }
-        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Option<T>, E> {
-            let Self(what, low, high, _) = self;
-            let value = T::try_from(number).ok().filter(|_| (low..=high).contains(&number));
-            value
-                .map(Some)
-                .ok_or_else(|| E::custom(format!("{what} {number} is out of range; use {low} to {high}")))
-        }
-        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Option<T>, E> {
-            self.visit_i64(i64::try_from(number).unwrap_or(i64::MAX))
-        }
+        let all: Vec<Prefix> = Vec::deserialize(d)?;
+        Ok(Some(all.into_iter().map(|Prefix(net)| net).collect()))
     }
+}
 
-    fn in_range<'de, D, T>(d: D, what: &'static str, low: i64, high: i64) -> Result<Option<T>, D::Error>
-    where
-        D: Deserializer<'de>,
-        T: TryFrom<i64>,
-    {
-        d.deserialize_i64(InRange(what, low, high, std::marker::PhantomData))
+/// Reads a command: its words in a list, or with spaces between.
+pub(crate) fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged, expecting = "expected a command such as [\"/usr/local/bin/tell\", \"-x\"]")]
+    enum Either {
+        Line(String),
+        Words(Vec<String>),
     }
-
-    pub(crate) fn weight<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u16>, D::Error> {
-        in_range(d, "weight", 1, 1000)
-    }
-
-    pub(crate) fn priority<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u16>, D::Error> {
-        in_range(d, "priority", 0, u16::MAX.into())
-    }
-
-    pub(crate) fn nullable_vlan<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Option<u16>>, D::Error> {
-        #[derive(serde::Deserialize)]
-        struct Vlan(#[serde(deserialize_with = "vlan")] Option<u16>);
-        let said: Option<Vlan> = Option::deserialize(d)?;
-        Ok(Some(said.and_then(|Vlan(number)| number)))
-    }
-
-    fn vlan<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u16>, D::Error> {
-        in_range(d, "vlan", 1, 4094)
-    }
-
-    pub(crate) fn port<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u16>, D::Error> {
-        in_range(d, "port", 1, u16::MAX.into())
-    }
-
-    pub(crate) fn times<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
-        in_range(d, "rise or fall", 1, 100)
-    }
-
-    pub(crate) fn tracking_clients<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
-        in_range(d, "tracking_clients", 1024, 16_777_216)
-    }
+    Ok(Some(match Either::deserialize(deserializer)? {
+        Either::Line(line) => line.split_whitespace().map(str::to_owned).collect(),
+        Either::Words(words) => words,
+    }))
 }
 
 /// Deserializes a string with a parser of ours.

@@ -1,15 +1,22 @@
 //! The rules a desired state obeys, each with one line that says what is wrong, on what, and what to do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use pen_common::abi;
 
-use super::desired::{Backend, Desired, Health, InterfaceSpec, Service, TcpHealth};
+use super::desired::{Backend, Desired, InterfaceSpec, Service};
 use super::text;
 use crate::api::{ApiError, ErrorCode};
-use crate::dataplane::{Affinity, Mac, Scheduler, Tracking};
+use crate::check::{Health, rules};
+use crate::dataplane::{Affinity, Kind, Mac, Tracking};
+
+mod proxy;
+mod xdp;
+
+pub(crate) use proxy::{CONNECT_TIMEOUTS, IDLE_TIMEOUT_MAX, not_a_listener, not_a_server};
 
 /// Bytes of an interface name at most: `IFNAMSIZ` − 1.
 pub const INTERFACE_NAME_MAX: usize = 15;
@@ -21,11 +28,47 @@ pub const WEIGHTS: std::ops::RangeInclusive<u16> = 1..=1000;
 pub const TRACKING_CLIENTS: std::ops::RangeInclusive<u32> = 1024..=16_777_216;
 /// How long a window may stay open at most.
 pub const TRANSITION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Longest time for a share to grow.
+pub const SLOW_START_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long a tracking timeout may be at most.
 pub const TRACKING_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Checks a whole desired state.
-pub fn desired(desired: &Desired) -> Result<(), ApiError> {
+/// What a desired state is right for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fits {
+    /// Whatever moves packets.
+    Either,
+    /// This data plane alone; why not the other.
+    Only(Kind, ApiError),
+}
+
+/// Checks a whole desired state by the rules of a data plane.
+pub fn desired(desired: &Desired, kind: Kind) -> Result<(), ApiError> {
+    common(desired)?;
+    own_rules(desired, kind)
+}
+
+/// Checks a whole desired state where it is not known what is to move packets: it must be right for something.
+pub fn fits(desired: &Desired) -> Result<Fits, ApiError> {
+    common(desired)?;
+    match (own_rules(desired, Kind::Xdp), own_rules(desired, Kind::Proxy)) {
+        (Ok(()), Ok(())) => Ok(Fits::Either),
+        (Ok(()), Err(why)) => Ok(Fits::Only(Kind::Xdp, why)),
+        (Err(why), Ok(())) => Ok(Fits::Only(Kind::Proxy, why)),
+        (Err(why), Err(_)) => Err(why),
+    }
+}
+
+/// Checks a whole desired state by the rules of `kind`; where that is not known, as [`fits`] does.
+pub fn desired_for(state: &Desired, kind: Option<Kind>) -> Result<(), ApiError> {
+    match kind {
+        Some(kind) => desired(state, kind),
+        None => fits(state).map(drop),
+    }
+}
+
+/// The rules that hold whatever moves packets.
+fn common(desired: &Desired) -> Result<(), ApiError> {
     interfaces(&desired.interfaces)?;
     if !TRACKING_CLIENTS.contains(&desired.tracking_clients) {
         return Err(ApiError::invalid(
@@ -35,6 +78,14 @@ pub fn desired(desired: &Desired) -> Result<(), ApiError> {
     }
     services_together(&desired.services)?;
     desired.services.iter().try_for_each(service)
+}
+
+/// The rules of one data plane alone.
+fn own_rules(desired: &Desired, kind: Kind) -> Result<(), ApiError> {
+    match kind {
+        Kind::Xdp => xdp::services(&desired.services),
+        Kind::Proxy => proxy::services(&desired.services),
+    }
 }
 
 /// Checks the interfaces to attach.
@@ -56,26 +107,19 @@ pub fn interfaces(interfaces: &[InterfaceSpec]) -> Result<(), ApiError> {
 }
 
 /// Checks one service with its backends.
-pub fn service(service: &Service) -> Result<(), ApiError> {
+fn service(service: &Service) -> Result<(), ApiError> {
     service_name(&service.name)?;
-    let wrong =
-        |what: String, hint: &str| ApiError::invalid(format!("service {}: {what}", service.name), hint);
-    if let Some(why) = not_a_host(service.vip.address) {
-        return Err(wrong(
-            format!("VIP {} is {why}", service.vip.address),
-            "use an address that clients can reach",
-        ));
-    }
+    let wrong = |what: String, hint: &str| wrong(service, what, hint);
     if service.affinity == Affinity::None && service.tracking != Tracking::Off {
         return Err(wrong(
             "affinity `none` remembers nobody, so tracking must be `off`".into(),
             "leave tracking out, or use affinity `flow`",
         ));
     }
-    round_robin(service).map_err(|(what, hint)| wrong(what, hint))?;
     for (key, value, limit) in [
         ("tracking_timeout", service.tracking_timeout, TRACKING_TIMEOUT_MAX),
         ("transition", service.transition, TRANSITION_MAX),
+        ("slow_start", service.slow_start, SLOW_START_MAX),
     ] {
         let shown = humantime::format_duration(value);
         if value.subsec_nanos() != 0 {
@@ -89,29 +133,26 @@ pub fn service(service: &Service) -> Result<(), ApiError> {
     if service.transition.is_zero() {
         return Err(wrong("transition = 0s is too short".into(), "use at least 1s"));
     }
-    health(service, &service.effective_health()).map_err(|why| wrong(why.0, why.1))?;
+    if service.on_change.first().is_some_and(|program| !program.starts_with('/')) {
+        return Err(wrong(
+            "on_change does not name its program by the whole path".into(),
+            "write it as /usr/local/bin/tell",
+        ));
+    }
+    if let Some(own) = &service.health {
+        health(service, own).map_err(|why| wrong(why.0, why.1))?;
+    }
     backends(service)
 }
 
-/// Checks what goes with round-robin: turns without memory would tear every connection apart.
-fn round_robin(service: &Service) -> Result<(), (String, &'static str)> {
-    if service.scheduler != Scheduler::RoundRobin {
-        return Ok(());
-    }
-    if service.affinity == Affinity::None {
-        let what = "scheduler `round-robin` must remember who got which backend, and affinity `none` remembers nobody";
-        return Err((what.into(), "use affinity `client` or `flow`, or scheduler `maglev`"));
-    }
-    if service.tracking != Tracking::Full {
-        let what =
-            "scheduler `round-robin` must remember who got which backend: it goes with tracking `full` only";
-        return Err((what.into(), "leave tracking out, or use scheduler `maglev`"));
-    }
-    if service.backends.len() > abi::RING_TURNS {
-        let what = format!("{} backends are too many for scheduler `round-robin`", service.backends.len());
-        return Err((what, "4096 can take turns; use scheduler `maglev`"));
-    }
-    Ok(())
+/// What is wrong with a service.
+fn wrong(service: &Service, what: impl Display, hint: &str) -> ApiError {
+    ApiError::invalid(format!("service {}: {what}", service.name), hint)
+}
+
+/// What is wrong with a backend of a service.
+fn wrong_backend(service: &Service, backend: &Backend, what: impl Display, hint: &str) -> ApiError {
+    ApiError::invalid(format!("backend {} of service {} {what}", backend.address, service.name), hint)
 }
 
 /// Checks a service's name, which people type and which ends up in URLs and metrics.
@@ -193,26 +234,6 @@ fn services_together(services: &[Service]) -> Result<(), ApiError> {
             format!("at most {} fit; remove some first", abi::MAX_BACKENDS),
         ));
     }
-    no_vip_as_backend(services)
-}
-
-/// A backend that is a VIP would be sent to the balancer again.
-fn no_vip_as_backend(services: &[Service]) -> Result<(), ApiError> {
-    let vips: BTreeMap<IpAddr, &str> = services.iter().map(|s| (s.vip.address, s.name.as_str())).collect();
-    for service in services {
-        for backend in &service.backends {
-            let address = backend.address;
-            let whose = match vips.get(&address) {
-                None => continue,
-                Some(_) if address == service.vip.address => "the service's own VIP".to_owned(),
-                Some(other) => format!("the VIP of service {other}"),
-            };
-            return Err(ApiError::invalid(
-                format!("backend {address} of service {} is {whose}", service.name),
-                "use the address that the backend has for itself",
-            ));
-        }
-    }
     Ok(())
 }
 
@@ -226,27 +247,13 @@ fn backends(service: &Service) -> Result<(), ApiError> {
                 "use `backend set` to change it",
             ));
         }
-        check_backend(service, backend).map_err(|(why, hint)| {
-            ApiError::invalid(format!("backend {} of service {} {why}", backend.address, service.name), hint)
-        })?;
+        check_backend(service, backend).map_err(|(why, hint)| wrong_backend(service, backend, why, hint))?;
     }
     Ok(())
 }
 
 fn check_backend(service: &Service, backend: &Backend) -> Result<(), (String, &'static str)> {
     let refuse = |why: String, hint| Err((why, hint));
-    let (address, vip) = (backend.address, service.vip.address);
-    if let Some(why) = not_a_host(address) {
-        return refuse(format!("is {why}"), "use the address of a server");
-    }
-    if address.is_ipv4() != vip.is_ipv4() {
-        let family = |address: IpAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
-        let why = format!("is {} but the VIP {vip} is {}", family(address), family(vip));
-        return refuse(why, "use an address of the VIP's family: direct server return translates nothing");
-    }
-    if address == vip {
-        return refuse("is the service's own VIP".into(), "use the address that the backend has for itself");
-    }
     if !WEIGHTS.contains(&backend.weight) {
         return refuse(
             format!("has weight {}, out of range", backend.weight),
@@ -286,32 +293,9 @@ fn check_backend(service: &Service, backend: &Backend) -> Result<(), (String, &'
 }
 
 fn health(service: &Service, health: &Health) -> Result<(), (String, &'static str)> {
-    let Health::Tcp(TcpHealth { port, interval, timeout, rise, fall }) = health else {
-        return Ok(());
-    };
-    let refuse = |why: String, hint| Err((format!("health check tcp: {why}"), hint));
-    match port {
-        None if service.vip.port == 0 => {
-            return refuse("an every-port service has no port to check".into(), "say which, as tcp,port=80");
-        }
-        Some(0) => return refuse("port 0 cannot be".into(), "use 1 to 65535"),
-        _ => {}
-    }
-    let range = Duration::from_millis(10)..=Duration::from_secs(3600);
-    for (key, value) in [("interval", interval), ("timeout", timeout)] {
-        if !range.contains(value) {
-            return refuse(
-                format!("{key} = {} is out of range", humantime::format_duration(*value)),
-                "use 10ms to 1h",
-            );
-        }
-    }
-    for (key, value) in [("rise", rise), ("fall", fall)] {
-        if !(1..=100).contains(value) {
-            return refuse(format!("{key} = {value} is out of range"), "use 1 to 100");
-        }
-    }
-    Ok(())
+    let Some(check) = health.check() else { return Ok(()) };
+    let refused = rules::check(check, service.vip.is_every_port());
+    refused.map_err(|(why, hint)| (format!("health check {}: {why}", health.name()), hint))
 }
 
 /// Why an address cannot be that of a single host out there.

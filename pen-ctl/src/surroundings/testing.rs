@@ -17,6 +17,7 @@ pub(crate) fn link(index: u32, name: &str) -> Link {
         up: true,
         master: None,
         vlan: None,
+        bond: false,
         xdp_program: None,
     }
 }

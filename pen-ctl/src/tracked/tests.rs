@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dataplane::fake::FakePlane;
-use crate::dataplane::{DataPlane, Member};
+use crate::dataplane::{DataPlane, Kind, Member};
 use crate::state::desired::Backend;
 
 /// Never told to stop.
@@ -22,7 +22,7 @@ fn service(name: &str, port: u16) -> Service {
     service
 }
 
-fn backend(n: u8) -> IpAddr {
+fn backend(n: u8) -> BackendAddress {
     [10, 0, 0, n].into()
 }
 
@@ -104,7 +104,7 @@ fn each_says_where_it_is_when_it_was_seen_and_whether_that_counts() {
 #[test]
 fn a_selection_that_names_nothing_there_is_refused() {
     let plane = plane(some());
-    let refused = |service: Option<&str>, backend: Option<IpAddr>| {
+    let refused = |service: Option<&str>, backend: Option<BackendAddress>| {
         let selection = Selection { service: service.map(Into::into), backend, source: None };
         let error = view(&plane).forget(&selection, &Progress::default()).unwrap_err();
         assert_eq!(error.code, ErrorCode::NotFound);
@@ -148,9 +148,15 @@ fn one_client_is_shown_with_what_each_service_would_do_with_it() {
     v6.vip = "[2001:db8::1]:80/tcp".parse().unwrap();
     let table = |port| {
         let members = vec![Member { address: backend(11), weight: 1 }];
-        let settings = service("", port).settings();
+        let settings = service("", port).settings(Kind::Xdp);
         let (backends, has_table) = (BTreeMap::new(), true);
-        crate::dataplane::ObservedService { settings, backends, members: Some(members), has_table }
+        crate::dataplane::ObservedService {
+            settings,
+            backends,
+            members: Some(members),
+            has_table,
+            in_transition: 0,
+        }
     };
     plane.lock().observed.services.insert(key(81), table(81));
     let services = [service("web", 80), service("api", 81), flow, service("empty", 84), turns, v6];

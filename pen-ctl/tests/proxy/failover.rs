@@ -4,30 +4,34 @@ use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use pen_ctl::dataplane::proxy::endpoint::Endpoint;
 use pen_ctl::dataplane::proxy::pool::BackendConfig;
-use pen_ctl::dataplane::proxy::{Config, Proxy};
+use pen_ctl::dataplane::proxy::single::Single;
 use pen_ctl::dataplane::{Scheduler, Tracking};
 
 use crate::place::{
-    assert_echoes, config, connect, echo, echo_with_name, eventually, name, nobody, serve_on, turns,
+    PATIENCE, assert_echoes, config, connect, echo, echo_with_name, eventually, name, nobody, serve_on,
+    silent, turns, with,
 };
 
 #[test]
 fn a_backend_that_refuses_costs_no_client_its_connection_and_is_asked_once() {
-    let proxy = Proxy::start(turns(&[nobody(), echo(1), echo(2)])).unwrap();
+    let proxy = Single::start(turns(&[nobody(), echo(1), echo(2)])).unwrap();
     let names: Vec<u8> = (0..60).map(|_| name(&mut connect(&proxy))).collect();
     assert!(names.iter().filter(|name| **name == 1).count().abs_diff(30) <= 1, "{names:?}");
     let statistics = proxy.statistics();
     assert_eq!(statistics.turned_away, 0);
-    assert_eq!(statistics.backends[0].failures, 1, "left out after the first");
+    assert_eq!(statistics.backends[0].totals.failures, 1, "left out after the first");
     assert!(statistics.backends[0].failing && !statistics.backends[1].failing);
 }
 
 #[test]
 fn a_backend_comes_back_by_itself() {
     let address = nobody();
-    let proxy =
-        Proxy::start(Config { out_for: Duration::from_millis(100), ..turns(&[address, echo(2)]) }).unwrap();
+    let proxy = Single::start(with(turns(&[address, echo(2)]), |settings| {
+        settings.out_for = Duration::from_millis(100)
+    }))
+    .unwrap();
     assert_eq!(name(&mut connect(&proxy)), 2);
     serve_on(TcpListener::bind(address).unwrap(), |stream| echo_with_name(stream, 1));
     eventually("the backend is back", || name(&mut connect(&proxy)) == 1);
@@ -37,37 +41,21 @@ fn a_backend_comes_back_by_itself() {
 #[test]
 fn a_silent_backend_delays_a_client_and_loses_none() {
     let (silent, _kept) = silent();
-    let config = Config { connect_timeout: Duration::from_millis(200), ..turns(&[silent, echo(2)]) };
-    let proxy = Proxy::start(config).unwrap();
+    let config =
+        with(turns(&[silent, echo(2)]), |settings| settings.connect_timeout = Duration::from_millis(200));
+    let proxy = Single::start(config).unwrap();
     for _ in 0..10 {
         let mut client = connect(&proxy);
         assert_eq!(name(&mut client), 2);
         assert_echoes(&mut client);
     }
-    assert_eq!(proxy.statistics().backends[0].failures, 1);
-}
-
-/// A backend whose queue is full, so that the kernel answers nobody any more (Linux, `tcp_abort_on_overflow` off).
-fn silent() -> (SocketAddr, (socket2::Socket, Vec<socket2::Socket>)) {
-    let new = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let listener = new();
-    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    listener.listen(0).unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut clients = Vec::new();
-    for _ in 0..8 {
-        let client = new();
-        client.set_nonblocking(true).unwrap();
-        let _ = client.connect(&address);
-        clients.push(client);
-    }
-    (address.as_socket().unwrap(), (listener, clients))
+    assert_eq!(proxy.statistics().backends[0].totals.failures, 1);
 }
 
 #[test]
 fn where_everybody_refuses_the_client_is_reset_and_nobody_is_given_up() {
     let (one, other) = (nobody(), nobody());
-    let proxy = Proxy::start(turns(&[one, other])).unwrap();
+    let proxy = Single::start(turns(&[one, other])).unwrap();
     for _ in 0..3 {
         let error = connect(&proxy).read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -83,7 +71,7 @@ fn a_full_backend_gets_nobody_and_one_that_has_room_again_does() {
     for (BackendConfig { soft_limit, hard_limit, .. }, max) in config.backends.iter_mut().zip([1, 2]) {
         (*soft_limit, *hard_limit) = (Some(max), Some(max));
     }
-    let proxy = Proxy::start(config).unwrap();
+    let proxy = Single::start(config).unwrap();
     let mut clients: Vec<TcpStream> = (0..3).map(|_| connect(&proxy)).collect();
     let mut names: Vec<u8> = clients.iter_mut().map(name).collect();
     names.sort_unstable();
@@ -102,7 +90,7 @@ fn a_client_goes_back_to_its_backend() {
         (Scheduler::Maglev, Tracking::Off),
         (Scheduler::RoundRobin, Tracking::Full),
     ] {
-        let proxy = Proxy::start(config("127.0.0.1:0", &backends, scheduler, tracking)).unwrap();
+        let proxy = Single::start(config("127.0.0.1:0", &backends, scheduler, tracking)).unwrap();
         let first = name(&mut connect(&proxy));
         assert!((0..20).all(|_| name(&mut connect(&proxy)) == first), "{scheduler:?} {tracking:?}");
     }
@@ -110,7 +98,7 @@ fn a_client_goes_back_to_its_backend() {
 
 #[test]
 fn a_client_of_ipv6_is_brought_to_a_backend_of_ipv4() {
-    let proxy = Proxy::start(config("[::1]:0", &[echo(1)], Scheduler::Maglev, Tracking::Full)).unwrap();
+    let proxy = Single::start(config("[::1]:0", &[echo(1)], Scheduler::Maglev, Tracking::Full)).unwrap();
     let mut client = connect(&proxy);
     assert_eq!(name(&mut client), 1);
     assert_echoes(&mut client);
@@ -119,7 +107,7 @@ fn a_client_of_ipv6_is_brought_to_a_backend_of_ipv4() {
 
 #[test]
 fn twelve_hundred_connections_at_once_just_work() {
-    let proxy = Proxy::start(turns(&[echo(1), echo(2)])).unwrap();
+    let proxy = Single::start(turns(&[echo(1), echo(2)])).unwrap();
     let mut clients: Vec<TcpStream> = (0..1200).map(|_| connect(&proxy)).collect();
     for client in &mut clients {
         name(client);
@@ -128,4 +116,49 @@ fn twelve_hundred_connections_at_once_just_work() {
     assert_eq!(proxy.statistics().backends.iter().map(|backend| backend.open).sum::<u32>(), 1200);
     drop(clients);
     eventually("all have gone", || proxy.statistics().backends.iter().all(|backend| backend.open == 0));
+}
+
+#[test]
+fn a_unix_socket_where_too_many_wait_is_passed_over_in_time_and_holds_up_nobody_else() {
+    use std::os::unix::net::UnixStream;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("stuck");
+    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    listener.listen(0).unwrap();
+    let _waits = UnixStream::connect(&path).unwrap();
+    let mut config = turns(&[nobody(), echo(2)]);
+    config.workers = 1;
+    config.backends[0].endpoint = Endpoint::Unix(path);
+    let patience = Duration::from_secs(2);
+    let proxy = Single::start(with(config, |settings| settings.connect_timeout = patience)).unwrap();
+    let mut stuck = connect(&proxy);
+    eventually("it waits for the first", || proxy.statistics().backends[0].open == 1);
+    let mut other = connect(&proxy);
+    other.set_read_timeout(Some(patience / 2)).unwrap();
+    assert_eq!(name(&mut other), 2, "while the first one still waits");
+    assert_eq!(name(&mut stuck), 2);
+    assert_eq!(proxy.statistics().backends[0].totals.failures, 1);
+}
+
+#[test]
+fn a_unix_socket_where_too_many_wait_serves_as_soon_as_there_is_room() {
+    use std::os::unix::net::UnixStream;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("busy");
+    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    listener.listen(0).unwrap();
+    let _waits = UnixStream::connect(&path).unwrap();
+    let mut config = turns(&[nobody()]);
+    config.backends[0].endpoint = Endpoint::Unix(path);
+    let proxy = Single::start(with(config, |settings| settings.connect_timeout = 10 * PATIENCE)).unwrap();
+    let mut client = connect(&proxy);
+    eventually("it waits", || proxy.statistics().backends[0].open == 1);
+    listener.accept().unwrap();
+    let (backend, _) = listener.accept().unwrap();
+    backend.send(b"\x07").unwrap();
+    assert_eq!(name(&mut client), 7);
 }

@@ -1,80 +1,14 @@
 //! `pen-ctl proxy` as a user meets it.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
+use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::place::{PATIENCE, assert_echoes, echo, eventually, name, nobody, patient};
-
-/// A proxy in a process of its own, ended at the latest with the test.
-struct OneLiner {
-    process: Child,
-    log: Receiver<String>,
-    output: Receiver<String>,
-    address: Option<SocketAddr>,
-}
-
-impl OneLiner {
-    /// `pen-ctl proxy` with these words, with this limit of file descriptors, as a user without rights if that can be.
-    fn start(descriptors: u32, words: &[&str]) -> OneLiner {
-        let binary = env!("CARGO_BIN_EXE_pen-ctl");
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", &format!("ulimit -n {descriptors}; exec \"$@\""), "sh", binary, "proxy"])
-            .args(words);
-        let mut process =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
-        let log = lines(process.stderr.take().unwrap());
-        let output = lines(process.stdout.take().unwrap());
-        let mut proxy = OneLiner { process, log, output, address: None };
-        let line = proxy.logs("listening");
-        proxy.address = line.split_once("address=").and_then(|(_, address)| address.trim().parse().ok());
-        proxy
-    }
-
-    /// Waits for a line of the log that contains this.
-    fn logs(&self, what: &str) -> String {
-        loop {
-            let line = self.log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no line with {what:?}"));
-            if line.contains(what) {
-                return line;
-            }
-        }
-    }
-
-    fn connect(&self) -> TcpStream {
-        patient(TcpStream::connect(self.address.unwrap()).unwrap())
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process), signal).unwrap();
-    }
-
-    fn ended(&mut self) -> Option<ExitStatus> {
-        self.process.try_wait().unwrap()
-    }
-}
-
-impl Drop for OneLiner {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    thread::spawn(move || {
-        BufReader::new(stream).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
-    });
-    receiver
-}
+use crate::place::{PATIENCE, assert_echoes, echo, eventually, name, nobody};
+use crate::process::OneLiner;
 
 #[test]
 fn it_drains_when_told_to_end_and_ends_at_once_when_told_twice() {
@@ -123,6 +57,31 @@ fn it_says_what_it_counted_as_often_as_it_is_asked() {
         name(&mut client);
         client
     });
+}
+
+#[test]
+fn with_json_what_it_counted_is_a_document_in_one_line_and_so_is_its_end() {
+    let backend = echo(1).to_string();
+    let mut proxy = OneLiner::start(1000, &["127.0.0.1:0", &backend, "--json", "--round-robin"]);
+    let mut client = proxy.connect();
+    name(&mut client);
+    assert_echoes(&mut client);
+    let document = |open: u32| {
+        serde_json::json!({"accepted": 1, "turned_away": 0, "remembered": 0, "backends": [{
+            "address": backend, "failing": false, "open": open, "connections": 1, "failures": 0, "datagrams": 0,
+            "received": 5, "sent": 6
+        }]})
+    };
+    let said = |proxy: &OneLiner| -> serde_json::Value {
+        serde_json::from_str(&proxy.output.recv_timeout(PATIENCE).unwrap()).unwrap()
+    };
+    proxy.signal(Signal::USR1);
+    assert_eq!(said(&proxy), document(1));
+    drop(client);
+    proxy.signal(Signal::TERM);
+    eventually("it ends", || proxy.ended().is_some_and(|status| status.success()));
+    assert_eq!(said(&proxy), document(0));
+    assert!(proxy.output.recv().is_err(), "nothing else");
 }
 
 #[test]
@@ -206,4 +165,47 @@ fn udp_has_no_unix_sockets() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("UDP has no Unix sockets"), "{said}");
     }
+}
+
+#[test]
+fn a_backend_that_is_the_proxy_itself_is_refused() {
+    for (listen, backend) in
+        [("127.0.0.1:28111", "127.0.0.1:28111"), ("28112", "127.0.0.1"), ("[::1]:28113", "[::1]")]
+    {
+        let words = ["proxy", listen, backend];
+        let output = Command::new(env!("CARGO_BIN_EXE_pen-ctl")).args(words).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("where the proxy itself listens"), "{said}");
+    }
+}
+
+#[test]
+fn what_can_only_fail_is_refused_before_anybody_can_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let _live = std::os::unix::net::UnixListener::bind(path("live")).unwrap();
+    std::fs::write(path("file"), "kept").unwrap();
+    let (live, file, missing) = (path("live"), path("file"), path("no/socket"));
+    for (status, words, says) in [
+        (2, &["127.0.0.1:0", "http://www1:80"][..], "write www1:80"),
+        (1, &[&live, "127.0.0.1:1"], "another process listens there (see `ss -lxp`)"),
+        (1, &[&file, "127.0.0.1:1"], "a file that is no socket is there"),
+        (1, &[&missing, "127.0.0.1:1"], "its directory does not exist"),
+        (1, &["127.0.0.1:0", "0.0.0.0:1"], "is the unspecified address"),
+        (1, &["127.0.0.1:0", "127.0.0.1:1", "127.0.0.1:1"], "is there twice"),
+        (
+            2,
+            &["127.0.0.1:0", "127.0.0.1:1", "--proxy-protocol-from", "10.0.0.1/8"],
+            "write 10.0.0.0/8 or 10.0.0.1",
+        ),
+        (2, &["127.0.0.1:0", "127.0.0.1:1", "--workers", "100000"], "for each processor"),
+        (2, &["127.0.0.1:0", "127.0.0.1:1", "--workers", "0"], "use 1 to"),
+        (2, &["127.0.0.1:0", "127.0.0.1:1", "--idle-timeout", "abc"], "write it with a unit"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_pen-ctl")).arg("proxy").args(words).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{words:?}: {said}");
+        assert!(said.contains(says), "{words:?}: {said}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
 }

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use pen_ctl::dataplane::proxy::choose::Policy;
 use pen_ctl::dataplane::proxy::endpoint::Endpoint;
+use pen_ctl::dataplane::proxy::limit;
 use pen_ctl::dataplane::proxy::pool::BackendConfig;
-use pen_ctl::dataplane::proxy::{Config, Proxy, limit};
+use pen_ctl::dataplane::proxy::service::Settings;
+use pen_ctl::dataplane::proxy::single::{Config, Single};
 use pen_ctl::dataplane::{Affinity, Protocol, Scheduler, Tracking};
 
 /// Longer than anything here takes: a test that waits so long has failed.
@@ -26,35 +28,41 @@ pub(crate) fn config(
     tracking: Tracking,
 ) -> Config {
     limit::raise_descriptors();
-    let backend = |address: &SocketAddr| BackendConfig {
-        endpoint: Endpoint::Inet(*address),
-        weight: 1,
-        soft_limit: None,
-        hard_limit: None,
-    };
+    let policy = Policy { affinity: Affinity::Client, tracking, scheduler, tracking_timeout: 0, seed: 1 };
+    let backend = |address: &SocketAddr| BackendConfig::new(Endpoint::Inet(*address));
     Config {
         protocol: Protocol::Tcp,
         listen: vec![Endpoint::Inet(listen.parse().unwrap())],
         backends: backends.iter().map(backend).collect(),
-        policy: Policy {
-            affinity: Affinity::Client,
-            tracking,
-            scheduler,
-            tracking_timeout: 0,
-            tracking_clients: 1000,
-            seed: 1,
-        },
+        settings: Settings::new(policy),
+        tracking_clients: 1000,
         workers: 2,
-        connect_timeout: Duration::from_secs(5),
-        out_for: Duration::from_secs(30),
-        idle_timeout: Duration::from_secs(60),
     }
 }
 
+/// The same with other settings.
+pub(crate) fn with(mut config: Config, change: impl FnOnce(&mut Settings)) -> Config {
+    change(&mut config.settings);
+    config
+}
+
 /// A client of the proxy.
-pub(crate) fn connect(proxy: &Proxy) -> TcpStream {
-    let Endpoint::Inet(address) = proxy.addresses()[0] else { panic!("not TCP") };
-    patient(TcpStream::connect(address).unwrap())
+pub(crate) fn connect(proxy: &Single) -> TcpStream {
+    patient(TcpStream::connect(address(proxy)).unwrap())
+}
+
+/// The same from an address of its own, which must be one of IPv4.
+pub(crate) fn connect_from(source: [u8; 4], proxy: &Single) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+    socket.connect(&address(proxy).into()).unwrap();
+    patient(socket.into())
+}
+
+/// Where a proxy listens.
+pub(crate) fn address(proxy: &Single) -> SocketAddr {
+    let Endpoint::Inet(address) = proxy.addresses()[0] else { panic!("a Unix socket") };
+    address
 }
 
 pub(crate) fn patient(stream: TcpStream) -> TcpStream {
@@ -65,7 +73,11 @@ pub(crate) fn patient(stream: TcpStream) -> TcpStream {
 
 /// A backend that does this with each connection, in a thread of its own.
 pub(crate) fn backend(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // The 128 of std's listeners overflow when more than a thousand come at once, and then the kernel drops (listen(2)).
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(4096).unwrap();
+    let listener = TcpListener::from(socket);
     let address = listener.local_addr().unwrap();
     serve_on(listener, serve);
     address
@@ -98,6 +110,23 @@ pub(crate) fn echo_with_name(mut stream: TcpStream, name: u8) {
 /// An address where nobody listens.
 pub(crate) fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A backend whose queue is full, so that the kernel answers nobody any more (Linux, `tcp_abort_on_overflow` off).
+pub(crate) fn silent() -> (SocketAddr, (socket2::Socket, Vec<socket2::Socket>)) {
+    let new = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let listener = new();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let client = new();
+        client.set_nonblocking(true).unwrap();
+        let _ = client.connect(&address);
+        clients.push(client);
+    }
+    (address.as_socket().unwrap(), (listener, clients))
 }
 
 /// The name of the echo behind a connection.

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use pen_ctl::dataplane::proxy::Proxy;
+use pen_ctl::dataplane::proxy::single::Single;
 
 use crate::place::{backend, connect, eventually, patient, turns};
 
@@ -102,7 +102,7 @@ fn every_byte_arrives_both_ways_whatever_the_sizes_the_pace_and_who_ends_first()
         let seed = u64::from_le_bytes(seed);
         talk(stream, seed + 1, seed);
     });
-    let proxy = Proxy::start(turns(&[address])).unwrap();
+    let proxy = Single::start(turns(&[address])).unwrap();
     thread::scope(|scope| {
         for first in (0..400).step_by(100) {
             let proxy = &proxy;
@@ -128,7 +128,7 @@ fn an_answer_that_comes_long_after_the_client_has_ended_its_side_arrives() {
         thread::sleep(Duration::from_millis(100));
         stream.write_all(request.to_uppercase().as_bytes()).unwrap();
     });
-    let proxy = Proxy::start(turns(&[address])).unwrap();
+    let proxy = Single::start(turns(&[address])).unwrap();
     let mut client = connect(&proxy);
     client.write_all(b"question").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
@@ -148,7 +148,7 @@ fn a_backend_that_ends_its_side_goes_on_hearing_its_client() {
         stream.read_to_string(&mut text).unwrap();
         heard.send(text).unwrap();
     });
-    let proxy = Proxy::start(turns(&[address])).unwrap();
+    let proxy = Single::start(turns(&[address])).unwrap();
     let mut client = connect(&proxy);
     let mut text = String::new();
     client.read_to_string(&mut text).unwrap();
@@ -174,7 +174,7 @@ fn a_reset_by_the_client_reaches_the_backend_as_a_reset() {
         // It never closes its end: only the reset can end the session.
         std::mem::forget(stream);
     });
-    let proxy = Proxy::start(turns(&[address])).unwrap();
+    let proxy = Single::start(turns(&[address])).unwrap();
     // Once in the middle of a stream, and once after its end.
     for ended in [false, true] {
         let mut client = connect(&proxy);
@@ -199,7 +199,7 @@ fn a_reset_by_the_backend_reaches_the_client_as_a_reset_after_what_was_sent_befo
         stream.read_exact(&mut [0]).unwrap();
         reset(stream);
     });
-    let proxy = Proxy::start(turns(&[address])).unwrap();
+    let proxy = Single::start(turns(&[address])).unwrap();
     let mut client = connect(&proxy);
     let mut answer = [0; 11];
     client.read_exact(&mut answer).unwrap();
@@ -230,7 +230,7 @@ fn a_client_that_does_not_read_stops_its_backend_and_misses_nothing() {
         stopped.send(written).unwrap();
         patient(stream).write_all(b"end").unwrap();
     });
-    let proxy = Proxy::start(turns(&[address])).unwrap();
+    let proxy = Single::start(turns(&[address])).unwrap();
     let mut client = connect(&proxy);
     let written = stops.recv_timeout(crate::place::PATIENCE).unwrap();
     assert!(written < LIMIT, "it could write {written} bytes that nobody read");
@@ -238,4 +238,35 @@ fn a_client_that_does_not_read_stops_its_backend_and_misses_nothing() {
     client.read_to_end(&mut all).unwrap();
     assert_eq!(all.len(), written + 3);
     assert!(all.ends_with(b"end") && all[..written].iter().all(|byte| *byte == 7));
+}
+
+/// A read, and splice(2) even more so, stops short at the mark of urgent data (RFC 6093).
+#[test]
+fn bytes_around_urgent_data_arrive_however_many_they_are() {
+    const BEFORE: usize = 8 << 20;
+    const AFTER: usize = 640 << 10;
+    let (told, hear) = mpsc::channel();
+    let address = backend(move |mut stream| {
+        let mut bytes = Vec::new();
+        let ended = stream.read_to_end(&mut bytes).is_ok();
+        told.send((bytes.len(), ended)).unwrap();
+    });
+    let proxy = Single::start(turns(&[address])).unwrap();
+    let mut client = connect(&proxy);
+    client.write_all(&vec![7; BEFORE]).unwrap();
+    rustix::net::send(&client, b"!", rustix::net::SendFlags::OOB).unwrap();
+    client.write_all(&vec![7; AFTER]).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(hear.recv_timeout(crate::place::PATIENCE).unwrap(), (BEFORE + AFTER, true));
+
+    let mut client = connect(&proxy);
+    for _ in 0..50 {
+        client.write_all(b"abc").unwrap();
+        rustix::net::send(&client, b"!", rustix::net::SendFlags::OOB).unwrap();
+        client.write_all(b"def").unwrap();
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    let (received, ended) = hear.recv_timeout(crate::place::PATIENCE).unwrap();
+    // An urgent byte that another one follows before it is read is an ordinary one (tcp(7)).
+    assert!((300..=350).contains(&received) && ended, "{received}");
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use pen_common::abi::{TrackKeyV4, Tracked};
 use pen_ctl::dataplane::clients::{Clients, Fate, Remembered, Standing};
 use pen_ctl::dataplane::xdp::{OpenOptions, XdpPlane};
-use pen_ctl::dataplane::{Affinity, BackendTarget, DataPlane, Operation, ServiceSettings, Tracking};
+use pen_ctl::dataplane::{
+    Affinity, BackendAddress, BackendTarget, DataPlane, Operation, ServiceSettings, Tracking,
+};
 
 use crate::kernel;
 use crate::packets::{Wire, set_backend, sharing};
@@ -43,7 +45,7 @@ fn who_came_is_found_on_the_backend_that_packets_went_to() {
     let (mut plane, interface) = sharing(&place, &[11, 12]);
     let wire = Wire::new(&place, &interface);
     let clients = plane.clients().unwrap();
-    let told: BTreeMap<u8, IpAddr> =
+    let told: BTreeMap<u8, BackendAddress> =
         (1..=60).map(|n| (n, clients.newcomer(&key(0), client(n)).unwrap().unwrap())).collect();
     let came = wire.everyones_backend();
     let found = all(clients.as_ref());

@@ -44,7 +44,19 @@ impl Wire {
 
     /// The number of the backend that a client's packet is sent to.
     pub(crate) fn backend_of(&self, client: u8) -> u8 {
-        let (action, after) = self.send(&self.syn(client));
+        self.backend_of_frame(client, &self.syn(client))
+    }
+
+    /// The same for a packet of a connection that is there already.
+    pub(crate) fn backend_of_old(&self, client: u8) -> u8 {
+        let mut frame = self.syn(client);
+        // The bits of TCP's header that say what a segment is for: ACK alone.
+        frame[47] = 0x10;
+        self.backend_of_frame(client, &frame)
+    }
+
+    fn backend_of_frame(&self, client: u8, frame: &[u8]) -> u8 {
+        let (action, after) = self.send(frame);
         assert_eq!(action, XDP_TX, "client {client}");
         assert_eq!(after[..5], [2, 0, 0, 0, 0]);
         assert_eq!(after[6..12], self.interface.mac.0);

@@ -1,13 +1,12 @@
 //! Services, backends and operations for the tests, in few words.
 #![allow(clippy::unwrap_used, reason = "what a test does here must succeed")]
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use pen_ctl::dataplane::xdp::XdpPlane;
 use pen_ctl::dataplane::{
-    BackendPath, BackendTarget, DataPlane, HealthStatus, InterfaceTarget, Mac, Member, Operation, Protocol,
-    ServiceKey, ServiceSettings,
+    BackendAddress, BackendPath, BackendTarget, DataPlane, HealthStatus, InterfaceTarget, Mac, Member,
+    Operation, Protocol, ServiceKey, ServiceSettings,
 };
 
 /// TCP service `number`: 10.0.0.100 and a port of its own.
@@ -24,11 +23,12 @@ pub(crate) fn settings() -> ServiceSettings {
         tracking_timeout: Duration::from_secs(300),
         transition: Duration::from_secs(600),
         on_empty: Default::default(),
+        proxy: None,
     }
 }
 
 /// Address of backend `number`.
-pub(crate) fn address(number: u8) -> IpAddr {
+pub(crate) fn address(number: u8) -> BackendAddress {
     [10, 0, 0, number].into()
 }
 
@@ -46,6 +46,7 @@ pub(crate) fn serving(number: u8) -> BackendTarget {
         serving: true,
         health: HealthStatus::Up,
         health_since: 1_700_000_000,
+        proxy: None,
     }
 }
 

@@ -10,8 +10,9 @@ use aya::programs::{ProgramFd, ProgramInfo, TestRun as _, TestRunOptions, Xdp};
 use pen_common::bench::{Plan, RESTORED};
 use pen_ctl::dataplane::xdp::{OpenOptions, Policy, XdpPlane};
 use pen_ctl::dataplane::{
-    Affinity, AttachMode, BackendPath, BackendTarget, DataPlane as _, HealthStatus, InterfaceTarget, Mac,
-    Member, OnEmpty, Operation, Protocol, Scheduler, ServiceKey, ServiceSettings, Tracking,
+    Affinity, AttachMode, BackendAddress, BackendPath, BackendTarget, DataPlane as _, HealthStatus,
+    InterfaceTarget, Mac, Member, OnEmpty, Operation, Protocol, Scheduler, ServiceKey, ServiceSettings,
+    Tracking,
 };
 use rustix::net::netdevice::name_to_index;
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -176,7 +177,7 @@ fn service(
     vlan: u16,
     ifindex: u32,
 ) -> Vec<Operation> {
-    let key = ServiceKey { address, port: 80, protocol: Protocol::Tcp };
+    let key = ServiceKey { address: address.into(), port: 80, protocol: Protocol::Tcp };
     let settings = ServiceSettings {
         affinity,
         scheduler: Scheduler::Maglev,
@@ -184,8 +185,10 @@ fn service(
         tracking_timeout: Duration::ZERO,
         transition: Duration::from_secs(600),
         on_empty: OnEmpty::Drop,
+        proxy: None,
     };
-    let backends: Vec<IpAddr> = (1..=BACKENDS).map(|number| backend(address, number)).collect();
+    let backends: Vec<BackendAddress> =
+        (1..=BACKENDS).map(|number| backend(address, number).into()).collect();
     let mut operations = vec![Operation::SetService { key, settings }];
     for (number, &address) in (1..).zip(&backends) {
         let mac = Mac([2, 0, 0, 0, 1, number]);
@@ -196,6 +199,7 @@ fn service(
             serving: true,
             health: HealthStatus::Up,
             health_since: 0,
+            proxy: None,
         };
         operations.push(Operation::SetBackend { key, address, target });
     }

@@ -60,7 +60,8 @@ impl Report {
     }
 }
 
-fn median(rounds: &[f64]) -> f64 {
+/// The middle one, or the mean of the two in the middle; not a number where there is none.
+pub(super) fn median(rounds: &[f64]) -> f64 {
     let mut sorted = rounds.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::lab::address::Family;
 use crate::lab::capture::{Capture, Captured};
 use crate::lab::{Lab, Result};
 
@@ -32,10 +33,15 @@ pub(super) struct Tally {
     pub(super) back_through_balancer: Count,
 }
 
-/// Starts counting.
+/// Starts counting. What a balancer itself asks of VIPs, to know how backends are, is no client's.
 pub(super) fn start(lab: &Lab, vips: [IpAddr; 2]) -> Result<Capture<Tally>> {
+    let roles = lab.balancers.iter().map(|host| host.role);
+    let own: Vec<IpAddr> = roles.flat_map(|role| Family::BOTH.map(|family| role.address(family))).collect();
     Capture::start(&lab.switch, Tally::default(), move |tally, captured| {
         let Some((from, to)) = captured.frame.addresses() else { return };
+        if own.contains(&from) || own.contains(&to) {
+            return;
+        }
         let balancer = captured.host.starts_with("pen");
         match (vips.contains(&from), vips.contains(&to), balancer, captured.received) {
             (_, true, true, true) => tally.to_balancer.add(&captured),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use rustix::net::netdevice::index_to_name;
 
@@ -15,6 +16,9 @@ use super::{Error, Result};
 
 /// Bytes kept of each frame: more than any header that is looked at.
 const KEPT: usize = 192;
+
+/// How long frames are taken after the stop at most, where they never cease.
+const LAST_FRAMES: Duration = Duration::from_secs(1);
 
 /// A frame on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +55,13 @@ impl<T: Send + 'static> Capture<T> {
         let thread = thread::spawn(move || {
             let mut gathered = gathered;
             let mut buffer = [0; KEPT];
+            let mut told = None;
             loop {
                 // Asked before looking: what was sent before the stop is in the socket by then.
                 let last = stopped.load(Ordering::Acquire);
+                if last && told.get_or_insert_with(Instant::now).elapsed() > LAST_FRAMES {
+                    return gathered;
+                }
                 match socket.receive(&mut buffer) {
                     Ok(Some(seen)) => {
                         let frame = Frame::parse(&buffer[..seen.length.min(KEPT)]);

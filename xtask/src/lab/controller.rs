@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pen_ctl::api::document::StatusDocument;
+use pen_ctl::dataplane::BackendAddress;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::namespace::Namespace;
@@ -132,6 +133,21 @@ impl Controller {
         }
     }
 
+    /// Has it start a successor, and waits until that one answers.
+    pub fn succeed(&self) -> Result<()> {
+        let before = self.status()?.controller.pid;
+        let pid = i32::try_from(before).ok().and_then(Pid::from_raw).ok_or_else(|| Error::Failed {
+            what: "find the controller".to_owned(),
+            why: format!("it says that it is process {before}"),
+        })?;
+        kill_process(pid, Signal::USR2).map_err(|e| Error::io("have the controller start a successor", e))?;
+        await_that("a successor to answer", PATIENCE, || {
+            // Between the two of them nobody answers.
+            let answers = self.status().is_ok_and(|status| status.controller.pid != before);
+            Ok(if answers { Ok(()) } else { Err(self.log_tail()) })
+        })
+    }
+
     /// SIGTERM, and waits for its end; gives whether it ended well.
     pub fn terminate(&mut self) -> Result<bool> {
         let Some(mut child) = self.child.take() else { return Ok(false) };
@@ -171,7 +187,8 @@ impl Controller {
             let backends = service.map(|service| service.backends.as_slice()).unwrap_or_default();
             let mut serving =
                 backends.iter().filter(|backend| backend.serving).map(|backend| backend.address);
-            serving.clone().count() == addresses.len() && serving.all(|address| addresses.contains(&address))
+            let wanted = |address: BackendAddress| address.ip().is_some_and(|ip| addresses.contains(&ip));
+            serving.clone().count() == addresses.len() && serving.all(wanted)
         })
         .map(drop)
     }

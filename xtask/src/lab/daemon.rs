@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::address::Family;
 use super::namespace::Namespace;
 use super::{Error, Host, Lab, Result, await_that};
@@ -43,6 +45,27 @@ impl Daemon {
             Ok(host.namespace.run(|| TcpStream::connect(at)))
         })?;
         Ok(daemon)
+    }
+
+    /// SIGHUP: it reads its files again.
+    pub fn reload(&self) -> Result<()> {
+        let reloaded = kill_process(Pid::from_child(&self.child), Signal::HUP);
+        reloaded.map_err(|e| Error::io("have a server read its files again", e))
+    }
+
+    /// SIGSTOP to all its processes: the kernel still accepts connections, and nobody answers them.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal_all(Signal::STOP)
+    }
+
+    /// SIGCONT: it goes on where it was.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal_all(Signal::CONT)
+    }
+
+    fn signal_all(&self, signal: Signal) -> Result<()> {
+        let mut processes = self.namespace.processes().into_iter();
+        processes.try_for_each(|pid| kill_process(pid, signal)).map_err(|e| Error::io("signal a server", e))
     }
 }
 

@@ -27,6 +27,17 @@ pub fn start(lab: &Lab, host: &Host) -> Result<Daemon> {
     Daemon::start(host, command, &directory, smtp::PORT)
 }
 
+/// Has it say 451 to everybody who connects, or serve them again.
+pub fn set_busy(lab: &Lab, host: &Host, busy: bool) -> Result<()> {
+    let path = busy_file(&Directory::of(lab, host, "exim")?);
+    let done = if busy { fs::write(&path, "") } else { fs::remove_file(&path) };
+    done.map_err(|e| Error::io(&path.display().to_string(), e))
+}
+
+fn busy_file(directory: &Directory) -> PathBuf {
+    directory.path.join("busy")
+}
+
 /// The mails in a backend's mailbox, whole, each as Exim stored it.
 pub fn mailbox(lab: &Lab, host: &Host) -> Result<Vec<String>> {
     let new = maildir(&Directory::of(lab, host, "exim")?).join("new");
@@ -47,6 +58,8 @@ fn configuration(host: &Host, directory: &Directory) -> String {
     let (name, place, port) = (&host.name, directory.path.display(), smtp::PORT);
     let maildir = maildir(directory);
     let maildir = maildir.display();
+    let busy = busy_file(directory);
+    let busy = busy.display();
     format!(
         r#"primary_hostname = {name}.lab
 spool_directory = {place}/spool
@@ -62,8 +75,13 @@ host_lookup =
 rfc1413_query_timeout = 0s
 deliver_drop_privilege = true
 keep_environment =
+acl_smtp_connect = connections
 acl_smtp_rcpt = recipients
 begin acl
+connections:
+  defer message = too busy
+    condition = ${{if exists{{{busy}}}}}
+  accept
 recipients:
   accept domains = lab
   deny message = nobody here

@@ -111,11 +111,26 @@ impl Namespace {
     /// How many UDP datagrams, of both families, its kernel received for sockets: those too for which there was none,
     /// or no room.
     pub fn udp_datagrams(&self) -> Result<u64> {
+        const WANTED: [&str; 3] = ["InDatagrams", "NoPorts", "InErrors"];
+        self.sum_of_udp(&WANTED)
+    }
+
+    /// How many UDP datagrams, of both families, its kernel lost for want of room in a socket's buffer.
+    pub fn udp_overflows(&self) -> Result<u64> {
+        self.sum_of_udp(&["RcvbufErrors", "SndbufErrors"])
+    }
+
+    fn sum_of_udp(&self, wanted: &[&str]) -> Result<u64> {
         let read = |name: &str| {
             let path = Path::new("/proc/thread-self/net").join(name);
             self.run(|| fs::read_to_string(&path)).map_err(|e| Error::io(&path.display().to_string(), e))
         };
-        Ok(sum_of_udp(&read("snmp")?, &read("snmp6")?))
+        Ok(sum_of_udp(&read("snmp")?, &read("snmp6")?, wanted))
+    }
+
+    /// The processes that run inside; this one does not count, of which a thread may be there.
+    pub fn processes(&self) -> Vec<Pid> {
+        processes(&self.name)
     }
 
     /// Kills every process that runs inside, children of the killed among them; threads of this one stay.
@@ -130,15 +145,14 @@ impl Drop for Namespace {
     }
 }
 
-/// Datagrams received, without a port, and in error, from `/proc/net/snmp` (names in one line, numbers in the next) and
+/// The counters of UDP that are wanted, from `/proc/net/snmp` (names in one line, numbers in the next) and
 /// `/proc/net/snmp6` (a name and a number in each).
-fn sum_of_udp(snmp: &str, snmp6: &str) -> u64 {
-    const WANTED: [&str; 3] = ["InDatagrams", "NoPorts", "InErrors"];
+fn sum_of_udp(snmp: &str, snmp6: &str, wanted: &[&str]) -> u64 {
     let mut v4 = snmp.lines().filter_map(|line| line.strip_prefix("Udp: "));
     let (names, numbers) = (v4.next().unwrap_or_default(), v4.next().unwrap_or_default());
     let v4 = names.split_whitespace().zip(numbers.split_whitespace());
     let v6 = snmp6.lines().filter_map(|line| line.strip_prefix("Udp6")?.split_once(char::is_whitespace));
-    let wanted = v4.chain(v6).filter(|(name, _)| WANTED.contains(name));
+    let wanted = v4.chain(v6).filter(|(name, _)| wanted.contains(name));
     wanted.filter_map(|(_, number)| number.trim().parse::<u64>().ok()).sum()
 }
 
@@ -150,15 +164,19 @@ pub(super) fn remove(name: &str) {
 
 /// Kills what runs in the namespace, until a look finds nothing left to kill: somebody may just have forked.
 fn end_processes(name: &str) {
-    let ourselves = rustix::process::getpid();
     for _ in 0..10 {
-        let pids = ip(["netns", "pids", name]).unwrap_or_default();
-        let others = pids.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?));
         // One that is dying still counts: it shows up until it is gone.
-        if others.filter(|&pid| pid != ourselves && kill_process(pid, Signal::KILL).is_ok()).count() == 0 {
+        if processes(name).into_iter().filter(|&pid| kill_process(pid, Signal::KILL).is_ok()).count() == 0 {
             break;
         }
     }
+}
+
+fn processes(name: &str) -> Vec<Pid> {
+    let ourselves = rustix::process::getpid();
+    let pids = ip(["netns", "pids", name]).unwrap_or_default();
+    let pids = pids.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?));
+    pids.filter(|&pid| pid != ourselves).collect()
 }
 
 /// Runs `ip` and gives what it printed.
@@ -191,6 +209,6 @@ mod tests {
                     UdpLite: InDatagrams NoPorts InErrors\nUdpLite: 7 7 7\n";
         let snmp6 =
             "Ip6InReceives   \t9\nUdp6InDatagrams      \t10\nUdp6NoPorts   \t20\nUdpLite6InDatagrams \t8\n";
-        assert_eq!(sum_of_udp(snmp, snmp6), 36);
+        assert_eq!(sum_of_udp(snmp, snmp6, &["InDatagrams", "NoPorts", "InErrors"]), 36);
     }
 }

@@ -29,15 +29,19 @@ pub fn met() -> bool {
 /// Under `PEN_TEST_REQUIRE_ALL=1`, where something is missing.
 pub fn met_with(programs: &[(&str, &str)]) -> bool {
     let Some(need) = missing().or_else(|| missing_program(programs)) else { return true };
-    let all = std::env::var_os("PEN_TEST_REQUIRE_ALL").is_some_and(|value| value == "1");
-    assert!(!all, "PEN_TEST_REQUIRE_ALL=1, but this test needs {need}");
+    assert!(!all_required(), "PEN_TEST_REQUIRE_ALL=1, but this test needs {need}");
     // Past the test harness, which would hide what a passing test prints.
     let _ = writeln!(std::io::stderr(), "skipped: needs {need}");
     false
 }
 
-/// The first of these programs that cannot be found.
-fn missing_program(programs: &[(&str, &str)]) -> Option<String> {
+/// Whether what is missing is a failure rather than a reason to do less.
+pub fn all_required() -> bool {
+    std::env::var_os("PEN_TEST_REQUIRE_ALL").is_some_and(|value| value == "1")
+}
+
+/// The first of these programs, each with Debian's package of it, that cannot be found.
+pub fn missing_program(programs: &[(&str, &str)]) -> Option<String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = |program: &str| std::env::split_paths(&path).any(|place| place.join(program).is_file());
     let (program, package) = programs.iter().find(|(program, _)| !found(program))?;

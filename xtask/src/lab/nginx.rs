@@ -8,7 +8,7 @@ use super::{Host, Lab, Result, http};
 /// The program, and Debian's package.
 pub const PROGRAM: (&str, &str) = ("nginx", "nginx");
 
-/// Where its files are.
+/// Where its files are. Those called `*.server` are more of its configuration, read when it starts or reloads.
 pub fn directory(lab: &Lab, host: &Host) -> Result<Directory> {
     Directory::of(lab, host, "nginx")
 }
@@ -56,6 +56,7 @@ http {{
         location = / {{ return 200 "{name}"; }}
         location / {{ dav_methods PUT; }}
     }}
+    include {place}/*.server;
 }}
 "#
     )

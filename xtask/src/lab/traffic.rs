@@ -12,6 +12,20 @@ use super::namespace::Namespace;
 /// Asks once, and gives the name of the backend that answered.
 pub type Question = Box<dyn FnMut() -> io::Result<String> + Send>;
 
+/// A question by way of what is kept from one time to the next, such as a connection; opened anew after a failure.
+pub fn kept<T: Send + 'static>(
+    open: impl Fn() -> io::Result<T> + Send + 'static,
+    ask: impl Fn(&mut T) -> io::Result<String> + Send + 'static,
+) -> Question {
+    let mut kept = None;
+    Box::new(move || {
+        let mut at_hand = kept.take().map_or_else(&open, Ok)?;
+        let who = ask(&mut at_hand)?;
+        kept = Some(at_hand);
+        Ok(who)
+    })
+}
+
 /// A question that was not answered.
 #[derive(Clone, Debug)]
 pub struct Failure {

@@ -1,13 +1,13 @@
 //! NSD: questions over UDP and TCP, each counted, beside dnsperf, which asks faster.
 
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 
 use xtask::lab::address::{Family, client};
 use xtask::lab::cluster::{CLIENT_PATIENCE, vips};
 use xtask::lab::daemon::Daemon;
 use xtask::lab::dns::{self, Asker};
 use xtask::lab::dnsperf::{self, Dnsperf};
-use xtask::lab::traffic::Question;
+use xtask::lab::traffic::{Question, kept};
 use xtask::lab::{Host, Lab, Result, nsd, tcp};
 
 use crate::story::{Application, Story, say, stranger, target};
@@ -25,24 +25,10 @@ impl Application for Dns {
 
     fn questions(&self, family: Family, n: u8) -> Vec<(&'static str, Question)> {
         let (source, to) = (client(family, n), target(family, dns::PORT));
-        let mut asker: Option<Asker> = None;
-        let mut stream: Option<TcpStream> = None;
-        let over_udp = move || {
-            let mut at_hand = asker.take().map_or_else(|| Asker::open(source, to, CLIENT_PATIENCE), Ok)?;
-            let who = at_hand.who()?;
-            asker = Some(at_hand);
-            Ok(who)
-        };
-        let over_kept_tcp = move || {
-            let mut at_hand = stream.take().map_or_else(|| tcp::connect(source, to, CLIENT_PATIENCE), Ok)?;
-            let who = dns::who_over_tcp(&mut at_hand)?;
-            stream = Some(at_hand);
-            Ok(who)
-        };
         vec![
-            ("UDP", Box::new(over_udp)),
+            ("UDP", kept(move || Asker::open(source, to, CLIENT_PATIENCE), Asker::who)),
             ("UDP, new port", Box::new(move || dns::who(source, to, CLIENT_PATIENCE))),
-            ("TCP, kept", Box::new(over_kept_tcp)),
+            ("TCP, kept", kept(move || tcp::connect(source, to, CLIENT_PATIENCE), dns::who_over_tcp)),
             (
                 "TCP, new",
                 Box::new(move || dns::who_over_tcp(&mut tcp::connect(source, to, CLIENT_PATIENCE)?)),
@@ -53,7 +39,16 @@ impl Application for Dns {
 
 #[test]
 fn nsd_loses_no_question_but_those_to_a_killed_backend() {
-    let Some(mut story) = Story::begin(Dns) else { return };
+    loses_no_question(Story::begin(Dns));
+}
+
+#[test]
+fn nsd_behind_the_proxy_loses_no_question_but_those_to_a_killed_backend() {
+    loses_no_question(Story::behind_proxy(Dns));
+}
+
+fn loses_no_question(story: Option<Story<Dns>>) {
+    let Some(mut story) = story else { return };
     let load = Load::on(&story, "b1");
     story.play();
     load.stop();

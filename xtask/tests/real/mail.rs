@@ -55,7 +55,16 @@ fn mail(number: u32) -> String {
 
 #[test]
 fn every_mail_taken_is_found_whole_in_the_mailbox_of_exactly_one_backend() {
-    let Some(mut story) = Story::begin(Mail::default()) else { return };
+    every_mail_is_found(Story::begin(Mail::default()));
+}
+
+#[test]
+fn behind_the_proxy_every_mail_taken_is_found_whole_in_the_mailbox_of_exactly_one_backend() {
+    every_mail_is_found(Story::behind_proxy(Mail::default()));
+}
+
+fn every_mail_is_found(story: Option<Story<Mail>>) {
+    let Some(mut story) = story else { return };
     story.play();
     let (_, cluster, application) = story.close();
     let sent = application.sent.lock().unwrap().clone();

@@ -15,7 +15,7 @@ use xtask::lab::cluster::CLIENT_PATIENCE;
 use xtask::lab::controller::PATIENCE;
 use xtask::lab::daemon::Daemon;
 use xtask::lab::http::{self, Connection};
-use xtask::lab::traffic::{Question, totals};
+use xtask::lab::traffic::{Question, kept, totals};
 use xtask::lab::{Host, Lab, Result, await_that, nginx};
 
 use crate::story::{Application, Story, say, stranger, target};
@@ -37,18 +37,8 @@ impl Application for Web {
 
     fn questions(&self, family: Family, n: u8) -> Vec<(&'static str, Question)> {
         let (source, to) = (client(family, n), target(family, http::PORT));
-        let mut kept = None;
-        let on_a_kept_connection = move || {
-            let mut connection = match kept.take() {
-                Some(connection) => connection,
-                None => Connection::open(source, to, CLIENT_PATIENCE)?,
-            };
-            let who = connection.who()?;
-            kept = Some(connection);
-            Ok(who)
-        };
         vec![
-            ("kept connection", Box::new(on_a_kept_connection)),
+            ("kept connection", kept(move || Connection::open(source, to, CLIENT_PATIENCE), Connection::who)),
             ("new connection", Box::new(move || http::who(source, to, CLIENT_PATIENCE))),
         ]
     }
@@ -56,7 +46,16 @@ impl Application for Web {
 
 #[test]
 fn nginx_loses_no_request_but_those_on_a_killed_backend() {
-    let Some(mut story) = Story::begin(Web) else { return };
+    loses_no_request(Story::begin(Web));
+}
+
+#[test]
+fn nginx_behind_the_proxy_loses_no_request_but_those_on_a_killed_backend() {
+    loses_no_request(Story::behind_proxy(Web));
+}
+
+fn loses_no_request(story: Option<Story<Web>>) {
+    let Some(mut story) = story else { return };
     story.play();
     let (ledger, ..) = story.close();
     let (answered, _) = totals(&ledger);
@@ -71,7 +70,22 @@ fn nginx_loses_no_request_but_those_on_a_killed_backend() {
 
 #[test]
 fn transfers_of_100_mb_arrive_whole_while_backends_drain_and_the_controller_is_killed() {
-    let Some(mut story) = Story::begin(Web) else { return };
+    arrive_whole(Story::begin(Web), |story| {
+        story.cluster.pen_mut().kill();
+        story.cluster.pen_mut().start("").unwrap();
+    });
+}
+
+#[test]
+fn transfers_of_100_mb_through_the_proxy_arrive_whole_while_backends_drain_and_successors_take_over() {
+    arrive_whole(Story::behind_proxy(Web), |story| {
+        story.cluster.pen().succeed().unwrap();
+        story.cluster.pen().succeed().unwrap();
+    });
+}
+
+fn arrive_whole(story: Option<Story<Web>>, midway: impl FnOnce(&mut Story<Web>)) {
+    let Some(mut story) = story else { return };
     let master = story.cluster.lab.directory().join("master");
     io::copy(&mut File::open("/dev/urandom").unwrap().take(LONG), &mut File::create(&master).unwrap())
         .unwrap();
@@ -81,12 +95,11 @@ fn transfers_of_100_mb_arrive_whole_while_backends_drain_and_the_controller_is_k
     }
     let wanted = checksum(&master);
     story.undisturbed(
-        "100 MB went up and down, twice, and backends drained and the controller died",
+        "100 MB went up and down, twice, and backends drained and the controller was replaced",
         |story| {
             transfer_while(story, &master, |story| {
                 story.for_backend("set", "b1", "--state drain");
-                story.cluster.pen_mut().kill();
-                story.cluster.pen_mut().start("").unwrap();
+                midway(story);
                 story.for_backend("set", "b1", "--state up");
                 story.for_backend("set", "b2", "--weight 3");
             });

@@ -36,15 +36,6 @@ fn a_remembered_client_stays_when_the_table_changes_and_newcomers_do_not() {
 }
 
 #[test]
-fn with_transitions_or_affinity_flow_each_connection_is_remembered_by_itself() {
-    let mut tables = world();
-    let before = backend(&tables, &packet(1, 40_000, port::TRANSITIONS));
-    turn_slots(&mut tables, port::TRANSITIONS);
-    assert_eq!(backend(&tables, &packet(1, 40_000, port::TRANSITIONS)), before);
-    assert_ne!(backend(&tables, &packet(1, 40_001, port::TRANSITIONS)), before);
-}
-
-#[test]
 fn with_affinity_flow_and_full_tracking_each_flow_is_remembered_by_itself() {
     let datagram = |client_port| {
         let udp = frames::udp(client_port, port::DNS, b"query");

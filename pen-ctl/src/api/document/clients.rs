@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataplane::ServiceKey;
+use crate::dataplane::{BackendAddress, ServiceKey};
 
 /// Clients that are remembered, some or all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct ClientDocument {
     /// The name of the service; absent if that was removed.
     pub service: Option<String>,
     /// The backend; absent if that was removed.
-    pub backend: Option<IpAddr>,
+    pub backend: Option<BackendAddress>,
     /// When a packet last used the memory (RFC 3339).
     pub last_seen: String,
     /// How long ago that was.
@@ -77,7 +77,7 @@ pub struct ClientOfService {
     /// Its VIP, port and protocol.
     pub vip: ServiceKey,
     /// The backend of its next packet; absent where that is not known.
-    pub backend: Option<IpAddr>,
+    pub backend: Option<BackendAddress>,
     /// What decides.
     pub by: DecidedBy,
 }
@@ -94,6 +94,8 @@ pub enum DecidedBy {
     Flow,
     /// Whose turn it is.
     Turn,
+    /// Who has the fewest connections.
+    Connections,
     /// Nobody serves.
     Nobody,
 }

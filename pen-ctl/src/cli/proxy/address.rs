@@ -7,6 +7,7 @@ use std::str::FromStr;
 use socket2::{Domain, Socket, Type};
 
 use crate::dataplane::proxy::endpoint::Endpoint;
+use crate::dataplane::proxy::platform::JOINS_FAMILIES;
 use crate::dataplane::proxy::pool::BackendConfig;
 
 /// A listener as typed.
@@ -28,9 +29,8 @@ impl Listen {
         let v4 = Endpoint::Inet((Ipv4Addr::UNSPECIFIED, port).into());
         let v6 = Endpoint::Inet((Ipv6Addr::UNSPECIFIED, port).into());
         match Socket::new(Domain::IPV6, Type::STREAM, None) {
-            // There a socket of IPv6 takes no clients of IPv4.
-            Ok(_) if cfg!(target_os = "openbsd") => vec![v4, v6],
-            Ok(_) => vec![v6],
+            Ok(_) if JOINS_FAMILIES => vec![v6],
+            Ok(_) => vec![v4, v6],
             Err(_) => vec![v4],
         }
     }
@@ -50,7 +50,7 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Listen, String> {
         if text.contains('/') {
-            return Ok(Listen::At(Endpoint::Unix(PathBuf::from(text))));
+            return path(text).map(|path| Listen::At(Endpoint::Unix(path)));
         }
         if let Ok(port) = text.parse() {
             return Ok(Listen::Port(port));
@@ -105,7 +105,7 @@ impl Backend {
                 (Endpoint::Inet(found), *max)
             }
         };
-        Ok(BackendConfig { endpoint, weight: 1, soft_limit: max, hard_limit: max })
+        Ok(BackendConfig { soft_limit: max, hard_limit: max, ..BackendConfig::new(endpoint) })
     }
 }
 
@@ -114,7 +114,7 @@ impl FromStr for Backend {
 
     fn from_str(text: &str) -> Result<Backend, String> {
         if text.contains('/') {
-            return Ok(Backend::Unix(PathBuf::from(text)));
+            return path(text).map(Backend::Unix);
         }
         let wrong = || {
             "write HOST, HOST:PORT or HOST:PORT:MAX (an IPv6 address in brackets), or the path of a Unix socket"
@@ -139,6 +139,27 @@ impl FromStr for Backend {
         }
         Ok(Backend::Host { host: host.to_owned(), port: port.transpose()?, max: max.transpose()? })
     }
+}
+
+/// The path that a word with a `/` is. Only one that begins as a path does is meant as one: the others are URLs, or services
+/// as the controller writes them.
+fn path(text: &str) -> Result<PathBuf, String> {
+    let begins = ["/", "./", "../"].into_iter().any(|begin| text.starts_with(begin));
+    if begins && text.ends_with('/') {
+        return Err("a directory is no socket; write the path of a Unix socket (/run/app.sock)".to_owned());
+    }
+    if begins {
+        return Ok(PathBuf::from(text));
+    }
+    let without = |end| text.strip_suffix(end);
+    let of_url = text.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    let host = of_url.or_else(|| without("/tcp")).or_else(|| without("/")).filter(|host| !host.is_empty());
+    let shown = match (host, without("/udp")) {
+        (Some(host), _) => host.to_owned(),
+        (None, Some(host)) => format!("{host}, and --udp"),
+        (None, None) => format!("./{text}"),
+    };
+    Err(format!("only the path of a Unix socket has a `/`, and begins with `/` or `./`; write {shown}"))
 }
 
 #[cfg(test)]
@@ -189,6 +210,28 @@ mod tests {
         assert_eq!("./s".parse(), Ok(Listen::At(Endpoint::Unix("./s".into()))));
         for text in ["", "http", "65536", "www1:80", "127.0.0.1"] {
             assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_begins_as_a_path_is_one_and_else_it_is_said_what_to_write() {
+        for path in ["/run/app.sock", "./app.sock", "../app.sock"] {
+            assert_eq!(path.parse(), Ok(Backend::Unix(path.into())));
+            assert_eq!(path.parse(), Ok(Listen::At(Endpoint::Unix(path.into()))));
+        }
+        for (text, write) in [
+            ("http://www1:80", "write www1:80"),
+            ("http://www1:80/index.html", "write www1:80"),
+            ("127.0.0.1:80/tcp", "write 127.0.0.1:80"),
+            ("127.0.0.1:53/udp", "write 127.0.0.1:53, and --udp"),
+            ("www1/", "write www1"),
+            ("run/app.sock", "write ./run/app.sock"),
+            ("file:///run/app.sock", "write ./file:///run/app.sock"),
+            ("/run/", "write the path of a Unix socket (/run/app.sock)"),
+        ] {
+            let ends = |error: String| assert!(error.ends_with(write), "{error}");
+            ends(text.parse::<Backend>().unwrap_err());
+            ends(text.parse::<Listen>().unwrap_err());
         }
     }
 

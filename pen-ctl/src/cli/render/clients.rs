@@ -37,6 +37,7 @@ pub fn one(client: &ClientShow, view: View) -> String {
             DecidedBy::Slot => Cell::new("newcomer: by its slot"),
             DecidedBy::Flow => Cell::new("each flow goes by itself"),
             DecidedBy::Turn => Cell::new("newcomer: whose turn it is"),
+            DecidedBy::Connections => Cell::new("newcomer: who has the fewest connections"),
             DecidedBy::Nobody => Cell::new("nobody serves").tone(Tone::Bad),
         };
         let backend = backend.map_or_else(|| "-".to_owned(), |backend| backend.to_string());

@@ -3,14 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use pen_common::abi::SLOTS;
+
 use super::table::{Cell, Table};
 use super::{Style, Tone, bytes, number, span};
 use crate::api::document::{
     BackendDocument, InterfaceDocument, InterfaceState, PacketsDocument, ServiceDocument, StatusDocument,
     TrackingDocument,
 };
-use crate::dataplane::{AttachMode, HealthStatus, TableUse};
-use crate::state::desired::{AdminState, Health};
+use crate::check::Health;
+use crate::dataplane::{AttachMode, HealthStatus, Kind, TableUse};
+use crate::health::NOT_CHECKED;
+use crate::state::desired::AdminState;
+
+mod connections;
 
 /// How documents are shown: when, and in which colours.
 #[derive(Clone, Copy, Debug)]
@@ -39,16 +45,21 @@ pub fn status(document: &StatusDocument, view: View) -> String {
         text.push_str(&view.style.paint(Tone::Attention, &format!("  ! {warning}")));
         text.push('\n');
     }
-    text.push_str(&view.heading("Interfaces"));
-    text.push_str(&interfaces(&document.interfaces, view));
+    let proxied = document.controller.dataplane == Kind::Proxy.name();
+    if !proxied || !document.interfaces.is_empty() {
+        text.push_str(&view.heading("Interfaces"));
+        text.push_str(&interfaces(&document.interfaces, view));
+    }
     text.push_str(&view.heading("Services"));
     if document.services.is_empty() {
         text.push_str("  none: pen-ctl service add NAME VIP:PORT/PROTO\n");
     }
     let blocks: Vec<String> = document.services.iter().map(|service| with_backends(service, view)).collect();
     text.push_str(&blocks.join("\n"));
-    text.push_str(&view.heading("Packets"));
-    text.push_str(&packets(&document.packets, view));
+    if !proxied {
+        text.push_str(&view.heading("Packets"));
+        text.push_str(&packets(&document.packets, view));
+    }
     text.push_str(&view.heading("Clients remembered"));
     text.push_str(&tracking(&document.tracking, view));
     text
@@ -86,6 +97,7 @@ pub fn interfaces(list: &[InterfaceDocument], view: View) -> String {
         let state = match interface.state {
             InterfaceState::Attached => Cell::new("attached").tone(Tone::Good),
             InterfaceState::Pending => Cell::new("pending").tone(Tone::Attention),
+            InterfaceState::Unused => Cell::new("unused").tone(Tone::Faint),
         };
         let mode = match interface.mode {
             AttachMode::Auto => "auto",
@@ -121,9 +133,12 @@ pub fn services(list: &[ServiceDocument], view: View) -> String {
     if list.is_empty() {
         return "no services\n".into();
     }
+    let proxied = list.iter().any(|service| service.proxy.is_some());
+    let carried = if proxied { ">OPEN" } else { ">PACKETS" };
     let mut table =
-        Table::new(&["NAME", "VIP", "SERVING", "HEALTH", "AFFINITY", "TRACKING", ">PACKETS", ">BYTES"]);
+        Table::new(&["NAME", "VIP", "SERVING", "HEALTH", "AFFINITY", "TRACKING", carried, ">BYTES"]);
     for service in list {
+        let open = service.proxy.as_ref().map(|proxy| proxy.connections.open);
         table.row(vec![
             Cell::new(&service.name),
             Cell::new(service.vip.to_string()),
@@ -131,7 +146,7 @@ pub fn services(list: &[ServiceDocument], view: View) -> String {
             Cell::new(check(&service.health)),
             Cell::new(word(&service.affinity)),
             Cell::new(word(&service.tracking)),
-            Cell::number(number(service.packets)),
+            Cell::number(number(open.unwrap_or(service.packets))),
             Cell::number(bytes(service.bytes)),
         ]);
     }
@@ -145,16 +160,27 @@ pub fn service(service: &ServiceDocument, view: View) -> String {
         Duration::ZERO => "none: until the table is full".into(),
         timeout => time(timeout),
     };
-    let mut table = Table::plain();
-    for (key, value) in [
+    let mut settings = vec![
         ("affinity", word(&service.affinity)),
         ("scheduler", word(&service.scheduler)),
         ("tracking", word(&service.tracking)),
         ("tracking timeout", timeout),
-        ("transition", time(service.transition)),
-        ("on empty", word(&service.on_empty)),
-        ("health", check(&service.health)),
-    ] {
+    ];
+    match &service.proxy {
+        None => {
+            let changing = match service.slots_in_transition {
+                0 => String::new(),
+                slots => format!(" ({slots} of {SLOTS} slots are changing owner)"),
+            };
+            let transition = format!("{}{changing}", time(service.transition));
+            settings.extend([("transition", transition), ("on empty", word(&service.on_empty))]);
+        }
+        Some(proxy) => settings.extend(connections::settings(proxy)),
+    }
+    settings.push(("health", check(&service.health)));
+    settings.extend(policy(service));
+    let mut table = Table::plain();
+    for (key, value) in settings {
         table.row(vec![Cell::new(key).tone(Tone::Faint), Cell::new(value)]);
     }
     let warning = |text: &String| view.style.paint(Tone::Attention, &format!("! {text}\n"));
@@ -162,15 +188,31 @@ pub fn service(service: &ServiceDocument, view: View) -> String {
     format!("{warnings}{}\n{}", table.render(0, view.style).trim_end(), with_backends(service, view))
 }
 
+/// What follows from health, as far as anything was said.
+fn policy(service: &ServiceDocument) -> Vec<(&'static str, String)> {
+    let mut settings = Vec::new();
+    if service.panic > 0 {
+        settings.push(("panic", format!("when fewer than {} % are well", service.panic)));
+    }
+    if !service.slow_start.is_zero() {
+        settings.push(("slow start", humantime::format_duration(service.slow_start).to_string()));
+    }
+    if !service.on_change.is_empty() {
+        settings.push(("on change", service.on_change.join(" ")));
+    }
+    settings
+}
+
 /// Backends, one a line, with the names of their services.
 pub fn backends(list: &[BackendDocument], view: View) -> String {
     if list.is_empty() {
         return "no backends\n".into();
     }
-    let mut table = Table::new(&[&["SERVICE"], BACKEND_HEADING].concat());
+    let proxied = list.iter().any(|backend| backend.connections.is_some());
+    let mut table = Table::new(&[&["SERVICE"][..], &backend_headings(proxied)].concat());
     for backend in list {
         let mut cells = vec![Cell::new(&backend.service)];
-        cells.extend(backend_cells(backend, view));
+        cells.extend(backend_cells(backend, proxied, view));
         table.row(cells);
     }
     table.render(0, view.style)
@@ -180,41 +222,44 @@ pub fn backends(list: &[BackendDocument], view: View) -> String {
 fn with_backends(service: &ServiceDocument, view: View) -> String {
     let (serving, tone) = serving(service);
     let mut text = format!(
-        "  {}  {}  {}, {} packets, {}\n",
+        "  {}  {}  {}, {}\n",
         view.style.paint(Tone::Strong, &service.name),
         service.vip,
         view.style.paint(tone, &serving),
-        number(service.packets),
-        bytes(service.bytes),
+        connections::carried(service),
     );
     if service.backends.is_empty() {
         text.push_str(&format!("    no backends: pen-ctl backend add {} ADDR\n", service.name));
         return text;
     }
-    let mut table = Table::new(BACKEND_HEADING);
+    let proxied = service.proxy.is_some();
+    let mut table = Table::new(&backend_headings(proxied));
     for backend in &service.backends {
-        table.row(backend_cells(backend, view));
+        table.row(backend_cells(backend, proxied, view));
     }
     text.push_str(&table.render(4, view.style));
     text
 }
 
-const BACKEND_HEADING: &[&str] =
-    &["BACKEND", "STATE", "HEALTH", ">FOR", ">WEIGHT", "MAC", ">PACKETS", ">BYTES", "SERVING"];
+fn backend_headings(proxied: bool) -> Vec<&'static str> {
+    let first = &["BACKEND", "STATE", "HEALTH", ">FOR", ">WEIGHT"][..];
+    [first, connections::headings(proxied), &["SERVING"]].concat()
+}
 
-fn backend_cells(backend: &BackendDocument, view: View) -> Vec<Cell> {
+fn backend_cells(backend: &BackendDocument, proxied: bool, view: View) -> Vec<Cell> {
     let state = match backend.state {
         AdminState::Up => Cell::new("up"),
         AdminState::Drain => Cell::new("drain").tone(Tone::Attention),
         AdminState::Down => Cell::new("down").tone(Tone::Attention),
     };
     let health = match backend.health.status {
+        HealthStatus::Up if backend.health.detail == NOT_CHECKED => Cell::new("unchecked"),
         HealthStatus::Up => Cell::new("up").tone(Tone::Good),
         HealthStatus::Down => Cell::new("down").tone(Tone::Bad),
         HealthStatus::Unknown => Cell::new("unknown").tone(Tone::Attention),
     };
     let serving = match not_serving(backend) {
-        None => Cell::new("yes").tone(Tone::Good),
+        None => serving_in_words(backend),
         Some(reason) => {
             let tone = if backend.state == AdminState::Up { Tone::Bad } else { Tone::Attention };
             let leaves = backend.drain.as_ref().map_or_else(String::new, |drain| {
@@ -223,17 +268,33 @@ fn backend_cells(backend: &BackendDocument, view: View) -> Vec<Cell> {
             Cell::new(format!("no: {reason}{leaves}")).tone(tone)
         }
     };
-    vec![
+    let mut cells = vec![
         Cell::new(backend.address.to_string()),
         state,
         health,
         Cell::number(since(&backend.since, view.now)),
-        Cell::number(backend.weight.to_string()),
-        Cell::new(backend.mac.map_or_else(|| "-".into(), |mac| mac.to_string())),
-        Cell::number(number(backend.packets)),
-        Cell::number(bytes(backend.bytes)),
-        serving,
-    ]
+        Cell::number(match backend.effective_weight {
+            Some(now) if now != backend.weight => format!("{now} (of {})", backend.weight),
+            _ => backend.weight.to_string(),
+        }),
+    ];
+    cells.extend(connections::cells(backend, proxied));
+    cells.push(serving);
+    cells
+}
+
+/// That a backend gets newcomers, with what should be known of that.
+fn serving_in_words(backend: &BackendDocument) -> Cell {
+    let detail = &backend.health.detail;
+    let unasked = detail.strip_prefix(NOT_CHECKED).is_some_and(|why| !why.is_empty());
+    match (backend.health.status, backend.growing) {
+        (HealthStatus::Up, _) if unasked => Cell::new(format!("yes; {detail}")).tone(Tone::Attention),
+        (HealthStatus::Up, Some(percent)) => {
+            Cell::new(format!("yes; slow start: {percent} % of its share")).tone(Tone::Good)
+        }
+        (HealthStatus::Up, None) => Cell::new("yes").tone(Tone::Good),
+        _ => Cell::new(format!("yes, in panic, although: {detail}")).tone(Tone::Attention),
+    }
 }
 
 /// Why a backend gets no newcomers; `None` if it does.
@@ -271,13 +332,9 @@ fn since(time: &str, now: SystemTime) -> String {
 }
 
 fn check(health: &Health) -> String {
-    match health {
-        Health::None => "none".into(),
-        Health::Tcp(tcp) => {
-            let port = tcp.port.map_or(String::new(), |port| format!(" port {port}"));
-            format!("tcp{port} every {}", humantime::format_duration(tcp.interval))
-        }
-    }
+    let Some(check) = health.check() else { return health.name().into() };
+    let port = check.port.map_or(String::new(), |port| format!(" port {port}"));
+    format!("{}{port} every {}", health.name(), humantime::format_duration(check.pace.interval))
 }
 
 /// A word of the documents as they write it.

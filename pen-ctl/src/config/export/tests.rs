@@ -7,8 +7,11 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::check::{Check, Pace};
 use crate::config::Config;
-use crate::dataplane::{Affinity, Mac, OnEmpty, Protocol, Scheduler, ServiceKey, Tracking};
+use crate::dataplane::{
+    Affinity, BackendAddress, Mac, OnDown, OnEmpty, Protocol, ProxyProtocol, Scheduler, ServiceKey, Tracking,
+};
 use crate::state::text::LAST_SECOND;
 use crate::state::validate;
 
@@ -18,43 +21,117 @@ fn seconds(most: u64) -> impl Strategy<Value = Duration> {
 
 fn health() -> impl Strategy<Value = Health> {
     let times = (100u64..3_600_000, 1u64..=1000, 1u32..=100, 1u32..=100, option::of(1u16..));
-    let tcp = times.prop_map(|(interval, share, rise, fall, port)| {
+    let kind = proptest::sample::select(
+        [
+            "tcp",
+            "http,status=200 204,host=x",
+            "https,verify=false",
+            "dns,rcode=NOERROR",
+            "smtp,starttls=true",
+        ]
+        .iter()
+        .chain(&["udp,send=a\\x00\"b,expect=\\n", "icmp", "exec,command=/bin/true -x", "agent,port=1"])
+        .map(|text| text.parse::<Health>().unwrap().check().unwrap().kind.clone())
+        .collect::<Vec<_>>(),
+    );
+    let checked = (times, kind, (0u8..=50, 0u64..=86_400)).prop_map(|(times, kind, (jitter, max_hold))| {
+        let (interval, share, rise, fall, port) = times;
         let timeout = Duration::from_millis((interval * share / 1000).max(1));
-        Health::Tcp(TcpHealth { port, interval: Duration::from_millis(interval), timeout, rise, fall })
+        let (interval, max_hold) = (Duration::from_millis(interval), Duration::from_secs(max_hold));
+        let port = port.filter(|_| kind.has_port());
+        Health::Checked(Box::new(Check {
+            kind,
+            port,
+            way: None,
+            pace: Pace { interval, timeout, rise, fall, jitter, max_hold },
+        }))
     });
-    prop_oneof![Just(Health::None), tcp]
+    prop_oneof![1 => Just(Health::None), 4 => checked]
+}
+
+/// The proxy's keys of a service.
+type ProxyKeys = (
+    Option<Duration>,
+    Option<Duration>,
+    Option<u32>,
+    (bool, bool),
+    Option<ProxyProtocol>,
+    Vec<IpNet>,
+    OnDown,
+);
+
+/// Nothing said, half the time.
+fn proxy_keys() -> impl Strategy<Value = Option<ProxyKeys>> {
+    let prefix = (any::<u32>(), 0u8..=32).prop_map(|(address, bits)| {
+        IpNet::new(std::net::Ipv4Addr::from(address).into(), bits).unwrap().trunc()
+    });
+    let version = prop_oneof![Just(ProxyProtocol::V1), Just(ProxyProtocol::V2)];
+    let on_down = prop_oneof![Just(OnDown::Keep), Just(OnDown::Close)];
+    let connect = (1u64..=600_000).prop_map(Duration::from_millis);
+    option::of((
+        option::of(connect),
+        option::of(seconds(365 * 24 * 3600)),
+        option::of(1u32..),
+        any::<(bool, bool)>(),
+        option::of(version),
+        vec(prefix, 0..3),
+        on_down,
+    ))
+}
+
+fn address() -> impl Strategy<Value = BackendAddress> {
+    let host = any::<u16>().prop_map(|host| std::net::Ipv4Addr::new(10, 1, (host >> 8) as u8, host as u8));
+    prop_oneof![
+        3 => host.clone().prop_map(BackendAddress::from),
+        1 => (host, 1u16..).prop_map(|(host, port)| std::net::SocketAddr::from((host, port)).into()),
+        1 => "/[a-zß' \"\\\\.]{0,20}[a-z]".prop_map(|path| path.parse().unwrap()),
+    ]
 }
 
 fn backend() -> impl Strategy<Value = Backend> {
     let state = prop_oneof![Just(AdminState::Up), Just(AdminState::Drain), Just(AdminState::Down)];
     let mac = option::of((any::<u32>(), option::of(1u16..=4094)));
     let keys = (1u16..=1000, any::<u16>(), mac, state, option::of(0..=LAST_SECOND), option::of(health()));
-    (any::<u16>(), keys).prop_map(|(host, (weight, priority, mac, state, remove_at, health))| Backend {
-        address: [10, 1, (host >> 8) as u8, host as u8].into(),
-        weight,
-        priority,
-        mac: mac.map(|(end, _)| {
-            let [a, b, c, d] = end.to_be_bytes();
-            Mac([2, 0, a, b, c, d])
-        }),
-        vlan: mac.and_then(|(_, vlan)| vlan),
-        state,
-        remove_at: remove_at.filter(|_| state == AdminState::Drain),
-        health,
-    })
+    let limits = option::of((1u32.., option::of(1u32..)));
+    (address(), keys, limits).prop_map(
+        |(address, (weight, priority, mac, state, remove_at, health), limits)| Backend {
+            address,
+            weight,
+            priority,
+            mac: mac.map(|(end, _)| {
+                let [a, b, c, d] = end.to_be_bytes();
+                Mac([2, 0, a, b, c, d])
+            }),
+            vlan: mac.and_then(|(_, vlan)| vlan),
+            state,
+            remove_at: remove_at.filter(|_| state == AdminState::Drain),
+            health,
+            soft_limit: limits.map(|(soft, _)| soft),
+            hard_limit: limits.and_then(|(_, hard)| hard),
+        },
+    )
 }
 
 fn service() -> impl Strategy<Value = Service> {
     let affinity = prop_oneof![Just(Affinity::Client), Just(Affinity::Flow), Just(Affinity::None)];
     let tracking = prop_oneof![Just(Tracking::Full), Just(Tracking::Transitions), Just(Tracking::Off)];
-    let built = ["maglev", "round-robin"].into_iter().filter_map(|name| name.parse::<Scheduler>().ok());
+    let built = ["maglev", "round-robin", "least-connections"]
+        .into_iter()
+        .filter_map(|name| name.parse::<Scheduler>().ok());
     let scheduler = proptest::sample::select(built.collect::<Vec<_>>());
     let on_empty = prop_oneof![Just(OnEmpty::Drop), Just(OnEmpty::Pass)];
     let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)];
     let key = (any::<u8>(), prop_oneof![Just(0u16), any::<u16>()], protocol);
     let times = (seconds(365 * 24 * 3600), seconds(24 * 3600 - 1));
     let words = (affinity, tracking, scheduler, on_empty);
-    ("[a-zA-Z0-9][a-zA-Z0-9._-]{0,20}", key, words, times, option::of(health()), vec(backend(), 0..5))
+    (
+        "[a-zA-Z0-9][a-zA-Z0-9._-]{0,20}",
+        key,
+        words,
+        times,
+        option::of(health()),
+        (vec(backend(), 0..5), proxy_keys()),
+    )
         .prop_map(
             |(
                 name,
@@ -62,9 +139,9 @@ fn service() -> impl Strategy<Value = Service> {
                 (affinity, tracking, scheduler, on_empty),
                 times,
                 health,
-                backends,
+                (backends, proxy),
             )| {
-                Service {
+                let mut service = Service {
                     name,
                     vip: ServiceKey { address: [10, 0, 0, host].into(), port, protocol },
                     affinity,
@@ -75,7 +152,18 @@ fn service() -> impl Strategy<Value = Service> {
                     on_empty,
                     health,
                     backends,
+                    ..Service::new(
+                        String::new(),
+                        ServiceKey { address: [10, 0, 0, host].into(), port, protocol },
+                    )
+                };
+                if let Some((connect, idle, most, (stubborn, transparent), version, from, on_down)) = proxy {
+                    (service.connect_timeout, service.idle_timeout) = (connect, idle);
+                    (service.max_connections, service.stubborn) = (most, stubborn);
+                    (service.transparent, service.proxy_protocol) = (transparent, version);
+                    (service.proxy_protocol_from, service.on_down) = (from, on_down);
                 }
+                service
             },
         )
 }
@@ -107,13 +195,21 @@ prop_compose! {
     }
 }
 
-/// The state without what breaks a rule: of the services those that obey.
-fn obeying(mut desired: Desired) -> Desired {
+/// The state without what breaks a rule: of the services those that obey, of their backends too.
+fn obeying(mut desired: Desired, kind: Kind) -> Desired {
     let services = std::mem::take(&mut desired.services);
     for service in services {
-        desired.services.push(service);
-        if validate::desired(&desired).is_err() {
+        let backends = service.backends.clone();
+        desired.services.push(Service { backends: Vec::new(), ..service });
+        if validate::desired(&desired, kind).is_err() {
             desired.services.pop();
+            continue;
+        }
+        for backend in backends {
+            desired.services.last_mut().unwrap().backends.push(backend);
+            if validate::desired(&desired, kind).is_err() {
+                desired.services.last_mut().unwrap().backends.pop();
+            }
         }
     }
     desired
@@ -121,9 +217,13 @@ fn obeying(mut desired: Desired) -> Desired {
 
 proptest! {
     #[test]
-    fn what_is_exported_changes_nothing_when_it_is_applied(desired in desired().prop_map(obeying)) {
-        validate::desired(&desired).unwrap();
-        let text = to_toml(&desired);
+    fn what_is_exported_changes_nothing_when_it_is_applied(
+        kind in prop_oneof![Just(Kind::Xdp), Just(Kind::Proxy)],
+        desired in desired(),
+    ) {
+        let desired = obeying(desired, kind);
+        validate::desired(&desired, kind).unwrap();
+        let text = to_toml(&desired, Some(kind));
         let config = Config::parse("export", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let applied = config.onto(&desired).unwrap();
         let bytes = |state: &Desired| serde_json::to_string(state).unwrap();
@@ -158,5 +258,5 @@ backend = [
   { address = "2001:db8::12", weight = 2, state = "drain" },
 ]
 "#;
-    assert_eq!(to_toml(&desired), expected);
+    assert_eq!(to_toml(&desired, None), expected);
 }

@@ -69,14 +69,14 @@ fn operator_and_checks_move_newcomers_at_once() {
     let mut bench = Bench::with_web();
     bench.done(set_state(11, AdminState::Drain));
     assert_eq!((bench.members(), bench.reason(11)), (vec![12], "draining".into()));
-    assert!(bench.plane.lock().observed.services[&vip()].backends[&ip(11)].usable);
+    assert!(bench.plane.lock().observed.services[&vip()].backends[&at(11)].usable);
     bench.done(set_state(11, AdminState::Down));
-    assert!(!bench.plane.lock().observed.services[&vip()].backends[&ip(11)].usable);
+    assert!(!bench.plane.lock().observed.services[&vip()].backends[&at(11)].usable);
     bench.done(set_state(11, AdminState::Up));
     assert_eq!(bench.members(), [11, 12]);
     bench.hear([health(12, HealthStatus::Down)]);
     assert_eq!((bench.members(), bench.reason(12)), (vec![11], "health check failed: as told".into()));
-    bench.done(Request::BackendRemove { service: "web".into(), address: ip(11) });
+    bench.done(Request::BackendRemove { service: "web".into(), address: at(11) });
     assert_eq!(bench.members(), [] as [u8; 0]);
     assert_eq!(bench.status().warnings, ["service web: no backend is serving"]);
     bench.done(Request::ServiceRemove { name: "web".into() });
@@ -87,7 +87,13 @@ fn operator_and_checks_move_newcomers_at_once() {
 fn who_is_not_checked_is_up_once_its_mac_is_known() {
     let mut bench = Bench::new();
     bench.done(attach("eth0"));
-    bench.done(add_service("dns", "10.0.0.100:53/udp"));
+    let spec = ServiceSpec {
+        name: Some("dns".into()),
+        vip: Some("10.0.0.100:53/udp".parse().unwrap()),
+        health: Some(Some("none".parse().unwrap())),
+        ..ServiceSpec::default()
+    };
+    bench.done(Request::ServiceAdd(spec));
     bench.done(add_backend("dns", 11));
     assert!(bench.asked.0.lock().unwrap().probes.is_empty());
     let serving = |bench: &mut Bench| bench.status().services[0].backends[0].serving;
@@ -111,7 +117,7 @@ fn nonsense_is_refused_and_changes_nothing() {
     bench.refused(set_backend(13, plain()), "has no backend 10.0.0.13");
     bench.refused(set_backend(11, BackendSpec { weight: Some(1001), ..plain() }), "out of range");
     bench.refused(
-        Request::BackendRemove { service: "web".into(), address: ip(13) },
+        Request::BackendRemove { service: "web".into(), address: at(13) },
         "has no backend 10.0.0.13",
     );
     bench.refused(Request::ServiceRemove { name: "wob".into() }, "there is no service wob");
@@ -226,12 +232,7 @@ fn what_was_said_can_be_taken_back() {
 #[test]
 fn status_has_the_fields_that_were_promised() {
     let mut bench = Bench::with_web();
-    bench
-        .plane
-        .lock()
-        .counters
-        .dropped
-        .insert("no_backend", crate::dataplane::Traffic { packets: 3, bytes: 180 });
+    bench.plane.lock().counters.dropped.insert("no_backend", dataplane::Traffic { packets: 3, bytes: 180 });
     bench.count_tables();
     let status = serde_json::to_value(bench.done(Request::Status)).unwrap();
     for path in [

@@ -11,14 +11,14 @@ fn client(n: u8, backend: u8, idle: u32) -> Remembered {
         client: IpAddr::from([192, 0, 2, n]),
         flow: None,
         service: Some(vip()),
-        backend: Some(ip(backend)),
+        backend: Some(at(backend)),
         idle,
         standing: Standing::Counts,
     }
 }
 
 fn drain(n: u8, seconds: u64) -> Request {
-    Request::BackendDrain { service: "web".into(), address: ip(n), within: Duration::from_secs(seconds) }
+    Request::BackendDrain { service: "web".into(), address: at(n), within: Duration::from_secs(seconds) }
 }
 
 impl Bench {
@@ -37,14 +37,14 @@ impl Bench {
         self.controller().reconcile();
     }
 
-    fn addresses(&mut self) -> Vec<IpAddr> {
+    fn addresses(&mut self) -> Vec<BackendAddress> {
         self.status().services[0].backends.iter().map(|backend| backend.address).collect()
     }
 
     /// How many are left on .12, and how many seconds.
     fn left(&mut self) -> Option<(Option<u64>, u64)> {
         let status = self.status();
-        let found = status.services[0].backends.iter().find(|backend| backend.address == ip(12)).unwrap();
+        let found = status.services[0].backends.iter().find(|backend| backend.address == at(12)).unwrap();
         found.drain.as_ref().map(|drain| (drain.clients_left, drain.seconds_left))
     }
 }
@@ -63,10 +63,10 @@ fn a_drained_backend_is_removed_once_nobody_is_left_on_it() {
     let detail = bench.status().services[0].backends[1].drain.clone().unwrap().detail;
     assert_eq!(detail, "2 clients left, 1 of them seen in the last minute");
 
-    bench.plane.lock().remembered.retain(|one| one.backend == Some(ip(11)));
+    bench.plane.lock().remembered.retain(|one| one.backend == Some(at(11)));
     bench.pass(1);
-    assert_eq!(bench.addresses(), [ip(11)]);
-    assert!(!bench.plane.lock().observed.services[&vip()].backends.contains_key(&ip(12)));
+    assert_eq!(bench.addresses(), [at(11)]);
+    assert!(!bench.plane.lock().observed.services[&vip()].backends.contains_key(&at(12)));
     assert!(!bench.state().contains("remove_at"), "{}", bench.state());
 }
 
@@ -78,7 +78,7 @@ fn at_the_deadline_it_is_removed_whoever_is_left() {
     bench.pass(599);
     assert_eq!(bench.left(), Some((Some(1), 1)));
     bench.pass(1);
-    assert_eq!(bench.addresses(), [ip(11)]);
+    assert_eq!(bench.addresses(), [at(11)]);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_calendar_that_is_set_neither_hastens_nor_delays_the_end_of_a_drain() {
         bench.pass(599);
         assert_eq!((bench.left(), bench.addresses().len()), (Some((Some(1), 1)), 2), "{step}");
         bench.pass(1);
-        assert_eq!(bench.addresses(), [ip(11)], "{step}");
+        assert_eq!(bench.addresses(), [at(11)], "{step}");
     }
 }
 
@@ -127,7 +127,7 @@ fn the_deadline_survives_the_controller_and_is_honoured_by_the_next() {
     bench.clock.0.fetch_add(200_000, Ordering::Relaxed);
     bench.start(Options::default());
     bench.hear([Event::Links(links())]);
-    assert_eq!(bench.addresses(), [ip(11)], "the deadline passed while no controller ran");
+    assert_eq!(bench.addresses(), [at(11)], "the deadline passed while no controller ran");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn naming_a_state_takes_it_back() {
         bench.done(set_backend(12, BackendSpec { state: Some(state), ..BackendSpec::default() }));
         assert_eq!(bench.left(), None);
         bench.pass(1000);
-        assert_eq!(bench.addresses(), [ip(11), ip(12)]);
+        assert_eq!(bench.addresses(), [at(11), at(12)]);
         assert_eq!(bench.members().len(), if state == AdminState::Up { 2 } else { 1 });
     }
 }
@@ -190,7 +190,7 @@ fn a_file_keeps_a_drain_unless_it_says_another_state() {
 #[test]
 fn where_nobody_is_remembered_the_deadline_alone_decides() {
     let mut bench = Bench::with_web();
-    let spec = ServiceSpec { affinity: Some(crate::dataplane::Affinity::None), ..ServiceSpec::default() };
+    let spec = ServiceSpec { affinity: Some(dataplane::Affinity::None), ..ServiceSpec::default() };
     bench.done(Request::ServiceSet { name: "web".into(), spec });
     bench.done(drain(12, 600));
     bench.pass(5);
@@ -198,7 +198,7 @@ fn where_nobody_is_remembered_the_deadline_alone_decides() {
     let detail = bench.status().services[0].backends[1].drain.clone().unwrap().detail;
     assert!(detail.contains("nobody is remembered"), "{detail}");
     bench.pass(595);
-    assert_eq!(bench.addresses(), [ip(11)]);
+    assert_eq!(bench.addresses(), [at(11)]);
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn where_counting_fails_that_is_said_and_nobody_is_taken_for_gone() {
     let detail = bench.status().services[0].backends[1].drain.clone().unwrap().detail;
     assert!(detail.contains("out of memory"), "{detail}");
     bench.pass(20);
-    assert_eq!(bench.addresses(), [ip(11)], "the next count found nobody");
+    assert_eq!(bench.addresses(), [at(11)], "the next count found nobody");
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn started_with_file(bench: &mut Bench) -> Options {
     options
 }
 
-fn addresses(bench: &mut Bench) -> Vec<IpAddr> {
+fn addresses(bench: &mut Bench) -> Vec<BackendAddress> {
     bench.status().services[0].backends.iter().map(|backend| backend.address).collect()
 }
 
@@ -27,7 +27,7 @@ fn an_unchanged_file_leaves_runtime_changes_alone_and_a_changed_one_replaces_the
     bench.done(add_backend("web", 13));
     bench.start(options.clone());
     bench.hear([Event::Links(links())]);
-    assert_eq!(addresses(&mut bench), [ip(11), ip(12), ip(13)]);
+    assert_eq!(addresses(&mut bench), [at(11), at(12), at(13)]);
     assert!(!bench.status().controller.file_differs);
 
     std::fs::write(options.file.clone().unwrap(), FILE.replace("10.0.0.12", "10.0.0.14")).unwrap();
@@ -36,7 +36,7 @@ fn an_unchanged_file_leaves_runtime_changes_alone_and_a_changed_one_replaces_the
     assert!(status.warnings.iter().any(|warning| warning.contains("pen.toml is not what was last applied")));
     bench.start(options);
     bench.hear([Event::Links(links())]);
-    assert_eq!(addresses(&mut bench), [ip(11), ip(14)]);
+    assert_eq!(addresses(&mut bench), [at(11), at(14)]);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_reload_applies_the_file_again_and_a_wrong_one_changes_nothing() {
     let file = started_with_file(&mut bench).file.unwrap();
     bench.done(add_backend("web", 13));
     bench.done(Request::Reload);
-    assert_eq!(addresses(&mut bench), [ip(11), ip(12)]);
+    assert_eq!(addresses(&mut bench), [at(11), at(12)]);
     std::fs::write(&file, FILE.replace("address = '10.0.0.12'", "adress = '10.0.0.12'")).unwrap();
     let state = bench.state();
     let error = bench.ask(Request::Reload).unwrap_err();

@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::Interfaces;
 use crate::api::document::InterfaceState;
+use crate::dataplane::AttachMode;
 
 fn announced(bench: &Bench) -> Vec<(String, Vec<IpAddr>)> {
     std::mem::take(&mut bench.asked.0.lock().unwrap().announced)
@@ -30,13 +31,46 @@ fn attaching_is_refused_where_it_cannot_work_and_then_not_wanted_either() {
 }
 
 #[test]
+fn a_bond_is_attached_in_generic_mode_with_a_warning_and_refused_in_native_mode() {
+    let mut bench = Bench::new();
+    let native = InterfaceSpec { mode: AttachMode::Native, ..InterfaceSpec::new("bond0") };
+    bench.refused(Request::Attach(vec![native.clone()]), "attach its ports: eth2, eth3");
+    bench.done(attach("bond0"));
+    let status = bench.status();
+    assert_eq!(status.interfaces[0].mode, AttachMode::Generic);
+    let warned = |warning: &String| {
+        warning.starts_with("interface bond0: is a bond")
+            && warning.contains("attach its ports instead: eth2, eth3")
+    };
+    assert!(status.warnings.iter().any(warned), "{:?}", status.warnings);
+    bench.done(Request::Attach(vec![InterfaceSpec { mode: AttachMode::Generic, ..native }]));
+    assert_eq!(bench.status().warnings, [] as [&str; 0]);
+}
+
+#[test]
+fn a_bond_that_a_state_wants_in_native_mode_waits_and_says_what_to_attach() {
+    let mut bench = Bench::new();
+    bench.done(Request::Attach(vec![InterfaceSpec {
+        mode: AttachMode::Native,
+        ..InterfaceSpec::new("eth0")
+    }]));
+    let mut links = links();
+    links.get_mut(&2).unwrap().bond = true;
+    links.get_mut(&3).unwrap().master = Some(2);
+    bench.hear([Event::Links(links)]);
+    let interface = bench.status().interfaces[0].clone();
+    assert_eq!(interface.state, InterfaceState::Pending);
+    assert!(interface.detail.ends_with("attach its ports: eth1"), "{}", interface.detail);
+}
+
+#[test]
 fn attaching_twice_and_detaching_what_is_not_attached_are_no_errors() {
     let mut bench = Bench::new();
     bench.done(attach("eth0"));
     bench.done(attach("eth0"));
     assert_eq!(bench.status().interfaces.len(), 1);
     let detach = || Request::Detach(Interfaces::Named(vec!["eth0".into()]));
-    let done = |changed| Reply::Changed(ChangeDocument { changed, warnings: vec![] });
+    let done = |changed| Reply::Changed(ChangeDocument { changed, warnings: vec![], forwards: None });
     assert_eq!(bench.done(detach()), done(true));
     assert_eq!(bench.done(detach()), done(false));
     assert!(bench.plane.lock().observed.interfaces.is_empty());

@@ -17,19 +17,19 @@ fn a_snapshot_says_how_each_backend_stands_and_how_often_that_changed() {
     bench.hear([health(12, HealthStatus::Down)]);
     bench.hear([health(12, HealthStatus::Down)]);
     let traffic = Traffic { packets: 5, bytes: 500 };
-    bench.plane.lock().counters.backends.insert((vip(), ip(11)), traffic);
+    bench.plane.lock().counters.backends.insert((vip(), at(11)), traffic);
     let snapshot = snapshot(&mut bench);
     let stands: Vec<_> =
         snapshot.services[0].backends.iter().map(|one| (one.serving, one.health, one.transitions)).collect();
     assert_eq!(stands, [(true, HealthStatus::Up, 1), (false, HealthStatus::Down, 2)]);
-    assert_eq!(snapshot.counters.unwrap().backends[&(vip(), ip(11))], traffic);
+    assert_eq!(snapshot.counters.unwrap().backends[&(vip(), at(11))], traffic);
     assert_eq!(snapshot.interfaces[0].name, "eth0");
 }
 
 #[test]
 fn work_is_measured_and_a_removed_backend_is_counted_no_longer() {
     let mut bench = Bench::with_web();
-    bench.done(Request::BackendRemove { service: "web".into(), address: ip(12) });
+    bench.done(Request::BackendRemove { service: "web".into(), address: at(12) });
     let snapshot = snapshot(&mut bench);
     assert_eq!(snapshot.services[0].backends.len(), 1);
     let text = render(snapshot, bench.controller().timings(), Format::Text).unwrap();

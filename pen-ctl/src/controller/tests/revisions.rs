@@ -10,7 +10,7 @@ fn a_change_that_was_made_for_another_state_is_refused_and_one_for_this_state_is
     bench.done(add_backend("web", 13));
     let second = |condition: String| Asked {
         condition: condition.parse().unwrap(),
-        ..Asked::from(Request::BackendRemove { service: "web".into(), address: ip(13) })
+        ..Asked::from(Request::BackendRemove { service: "web".into(), address: at(13) })
     };
     let state = bench.state();
     let error = bench.controller().ask(second(seen.etag())).unwrap_err();

@@ -40,7 +40,7 @@ fn history(bench: &mut Bench) -> Vec<StateDocument> {
     }
 }
 
-fn addresses(bench: &mut Bench) -> Vec<IpAddr> {
+fn addresses(bench: &mut Bench) -> Vec<BackendAddress> {
     bench.status().services[0].backends.iter().map(|backend| backend.address).collect()
 }
 
@@ -91,7 +91,7 @@ fn what_is_not_confirmed_is_rolled_back_to_exactly_what_was() {
     assert_eq!(bench.controller().wake_in(), Some(Duration::from_secs(360)));
     later(&bench, 360);
     bench.controller().reconcile();
-    assert_eq!(addresses(&mut bench), [ip(11), ip(12)]);
+    assert_eq!(addresses(&mut bench), [at(11), at(12)]);
     let (mut after, before) = (kept(&bench), serde_json::from_str::<serde_json::Value>(&before).unwrap());
     let refused = after.as_object_mut().unwrap().remove("taken_back");
     assert!(refused.is_some(), "the file is remembered as taken back");
@@ -103,7 +103,7 @@ fn what_is_not_confirmed_is_rolled_back_to_exactly_what_was() {
 #[test]
 fn who_stops_the_controller_is_told_what_is_on_trial_and_nobody_else_is() {
     let told = |bench: &mut Bench| match bench.done(Request::Stop { detach: false }) {
-        Reply::Changed(ChangeDocument { changed: true, warnings }) => warnings,
+        Reply::Changed(ChangeDocument { changed: true, warnings, .. }) => warnings,
         other => panic!("{other:?}"),
     };
     let mut bench = Bench::with_web();
@@ -136,7 +136,7 @@ fn what_is_confirmed_stays() {
     bench.done(Request::Confirm);
     later(&bench, 601);
     restart(&mut bench, Options::default());
-    assert_eq!(bench.status().services[0].backends[1].address, ip(14));
+    assert_eq!(bench.status().services[0].backends[1].address, at(14));
     assert_eq!(bench.status().controller.trial, None);
 }
 
@@ -153,7 +153,7 @@ fn a_trial_goes_on_through_a_restart_and_one_whose_time_was_up_meanwhile_is_roll
     restart(&mut bench, Options::default());
     let touched = format!("{:?}", bench.operations());
     assert!(!touched.contains("10.0.0.14: "), "{touched}");
-    assert_eq!(bench.status().services[0].backends[1].address, ip(12));
+    assert_eq!(bench.status().services[0].backends[1].address, at(12));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_clock_that_was_set_back_gives_a_trial_its_time_once_more_and_not_at_every_s
     assert_eq!(bench.status().controller.trial.map(|trial| trial.seconds_left), Some(200));
     later(&bench, 200);
     restart(&mut bench, Options::default());
-    assert_eq!(addresses(&mut bench), [ip(11), ip(12)]);
+    assert_eq!(addresses(&mut bench), [at(11), at(12)]);
 }
 
 #[test]
@@ -180,21 +180,21 @@ fn a_start_applies_neither_the_file_that_was_taken_back_nor_another_one_while_so
     restart(&mut bench, options.clone());
     bench.done(apply(&new(), TRIAL));
     restart(&mut bench, options.clone());
-    assert_eq!(bench.status().services[0].backends[1].address, ip(14), "on trial");
+    assert_eq!(bench.status().services[0].backends[1].address, at(14), "on trial");
 
     std::fs::write(&file, new()).unwrap();
     later(&bench, 601);
     bench.controller().reconcile();
     restart(&mut bench, options);
     let status = bench.status();
-    assert_eq!(status.services[0].backends[1].address, ip(12), "taken back");
+    assert_eq!(status.services[0].backends[1].address, at(12), "taken back");
     assert!(
         status.warnings.iter().any(|warning| warning.contains("taken back since")),
         "{:?}",
         status.warnings
     );
     bench.done(Request::Reload);
-    assert_eq!(bench.status().services[0].backends[1].address, ip(14), "asked for again");
+    assert_eq!(bench.status().services[0].backends[1].address, at(14), "asked for again");
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn during_a_trial_only_what_an_operator_must_be_able_to_do_is_done_and_survives_
     let status = bench.status();
     assert!(status.interfaces.is_empty(), "detached stays detached");
     let backends: Vec<_> = status.services[0].backends.iter().map(|one| (one.address, one.state)).collect();
-    assert_eq!(backends, [(ip(11), AdminState::Down), (ip(12), AdminState::Up)]);
+    assert_eq!(backends, [(at(11), AdminState::Down), (at(12), AdminState::Up)]);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_rollback_that_cannot_be_written_happens_all_the_same_and_is_written_later()
     std::fs::create_dir(&in_the_way).unwrap();
     later(&bench, 600);
     bench.controller().reconcile();
-    assert_eq!(bench.status().services[0].backends[1].address, ip(12));
+    assert_eq!(bench.status().services[0].backends[1].address, at(12));
     let warnings = bench.status().warnings;
     assert!(warnings.iter().any(|warning| warning.contains("cannot be written")), "{warnings:?}");
     assert!(kept(&bench).get("trial").is_some());
@@ -255,7 +255,7 @@ fn states_from_before_are_listed_with_what_made_them_and_brought_back() {
     assert_eq!(document.differences.len(), 2);
     assert_eq!(history(&mut bench).len(), 3);
     bench.done(Request::HistoryRestore { number: 2, how: How::default() });
-    assert_eq!(addresses(&mut bench), [ip(11), ip(12)]);
+    assert_eq!(addresses(&mut bench), [at(11), at(12)]);
     assert_eq!(history(&mut bench)[0].cause, "state 2 restored");
     match bench.done(Request::HistoryShow { number: 3 }) {
         Reply::State(detail) => assert!(detail.toml.contains("10.0.0.14"), "{}", detail.toml),

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::choose::Chooser;
-use super::endpoint::Endpoint;
+use serde::{Deserialize, Serialize};
 
 /// A number that one thread counts up and others read.
 #[derive(Debug, Default)]
@@ -21,95 +20,81 @@ impl Count {
     }
 }
 
+/// What one worker counts, in cache lines of its own (two: processors fetch them in pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct OfWorker<T>(pub T);
+
 /// What one worker counted of one backend.
 #[derive(Debug, Default)]
 pub struct BackendCounts {
-    /// Connections that were established.
+    /// Connections (UDP: sessions) that were established.
     pub connections: Count,
     /// Connections that were refused or not answered in time.
     pub failures: Count,
+    /// Datagrams from clients.
+    pub datagrams: Count,
     /// Bytes from clients.
     pub received: Count,
     /// Bytes to clients.
     pub sent: Count,
 }
 
-/// What one worker counted.
-#[derive(Debug)]
-pub struct Counts {
+/// What one worker counted of one service.
+#[derive(Debug, Default)]
+pub struct ServiceCounts {
     /// Clients accepted.
     pub accepted: Count,
     /// Clients that no backend would have.
     pub turned_away: Count,
-    /// By backend.
-    pub backends: Box<[BackendCounts]>,
 }
 
-impl Counts {
-    /// For a pool of so many backends.
-    pub fn new(backends: usize) -> Counts {
-        Counts {
-            accepted: Count::default(),
-            turned_away: Count::default(),
-            backends: (0..backends).map(|_| BackendCounts::default()).collect(),
-        }
-    }
-}
-
-/// What all workers counted, and how things stand.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statistics {
-    /// Clients accepted.
-    pub accepted: u64,
-    /// Clients that no backend would have.
-    pub turned_away: u64,
-    /// Clients remembered.
-    pub remembered: usize,
-    /// The backends, in the order they were given.
-    pub backends: Vec<BackendStatistics>,
-}
-
-/// The same of one backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BackendStatistics {
-    /// Where it is.
-    pub endpoint: Endpoint,
-    /// Whether its last connection failed, so that it is left out for a while.
-    pub failing: bool,
-    /// Connections now.
-    pub open: u32,
-    /// Connections so far.
+/// What all workers counted of a backend, or of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Connections (UDP: sessions) so far.
     pub connections: u64,
     /// Connections that were refused or not answered in time.
     pub failures: u64,
+    /// Datagrams from clients.
+    pub datagrams: u64,
     /// Bytes from clients.
     pub received: u64,
     /// Bytes to clients.
     pub sent: u64,
 }
 
-impl Statistics {
-    /// Sums what the workers counted.
-    pub fn sum<'a>(chooser: &Chooser, workers: impl Iterator<Item = &'a Counts> + Clone) -> Statistics {
-        let pool = chooser.pool();
-        let backends = pool.ids().map(|id| {
-            let each = workers.clone().filter_map(|counts| counts.backends.get(usize::from(id.0)));
-            let total = |count: fn(&BackendCounts) -> &Count| each.clone().map(|c| count(c).get()).sum();
-            BackendStatistics {
-                endpoint: pool.config(id).endpoint.clone(),
-                failing: pool.is_suspect(id),
-                open: pool.connections(id),
-                connections: total(|counts| &counts.connections),
-                failures: total(|counts| &counts.failures),
-                received: total(|counts| &counts.received),
-                sent: total(|counts| &counts.sent),
-            }
-        });
-        Statistics {
-            accepted: workers.clone().map(|counts| counts.accepted.get()).sum(),
-            turned_away: workers.clone().map(|counts| counts.turned_away.get()).sum(),
-            remembered: chooser.remembered(),
-            backends: backends.collect(),
+impl Totals {
+    /// Sums what the workers counted of one backend.
+    pub fn of(counts: &[OfWorker<BackendCounts>]) -> Totals {
+        counts.iter().fold(Totals::default(), |sum, OfWorker(counts)| {
+            sum.plus(Totals {
+                connections: counts.connections.get(),
+                failures: counts.failures.get(),
+                datagrams: counts.datagrams.get(),
+                received: counts.received.get(),
+                sent: counts.sent.get(),
+            })
+        })
+    }
+
+    /// Has a worker go on from them. Only before it has to do with the backend.
+    pub fn put(self, counts: &BackendCounts) {
+        counts.connections.add(self.connections);
+        counts.failures.add(self.failures);
+        counts.datagrams.add(self.datagrams);
+        counts.received.add(self.received);
+        counts.sent.add(self.sent);
+    }
+
+    /// The sum of both.
+    pub fn plus(self, other: Totals) -> Totals {
+        Totals {
+            connections: self.connections.wrapping_add(other.connections),
+            failures: self.failures.wrapping_add(other.failures),
+            datagrams: self.datagrams.wrapping_add(other.datagrams),
+            received: self.received.wrapping_add(other.received),
+            sent: self.sent.wrapping_add(other.sent),
         }
     }
 }

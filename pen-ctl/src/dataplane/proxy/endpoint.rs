@@ -4,10 +4,11 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use serde::{Serialize, Serializer};
 use socket2::{Domain, SockAddr};
 
 /// One end of a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Endpoint {
     /// An address and a port.
     Inet(SocketAddr),
@@ -50,6 +51,12 @@ impl fmt::Display for Endpoint {
     }
 }
 
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Who a connection came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -66,6 +73,12 @@ impl Peer {
 
 impl From<SocketAddr> for Peer {
     fn from(address: SocketAddr) -> Peer {
-        Peer { address: address.ip().to_canonical(), port: address.port() }
+        let address = canonical(address);
+        Peer { address: address.ip(), port: address.port() }
     }
+}
+
+/// An IPv4 address that a socket of IPv6 shows, as IPv4; any other as it is.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

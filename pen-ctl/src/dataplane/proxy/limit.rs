@@ -5,17 +5,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Milliseconds without a shortage after which it is over.
 const OVER_AFTER: u64 = 1000;
 
-/// Raises the number of descriptors this process may have to the most it may ask for; returns what it may have now,
-/// `None` if that is without limit.
+/// Raises the number of descriptors this process may have, a leftover from `select`, to the most it may ask for
+/// (getrlimit(2), `RLIMIT_NOFILE`); returns what it may have now, `None` if that is without limit.
 pub fn raise_descriptors() -> Option<u64> {
-    let limit = getrlimit(Resource::Nofile);
-    // Some systems report more than they grant; the old limit stands then.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let shown = |limit: Option<u64>| limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
+    let (from, to) = (shown(current), shown(maximum));
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => debug!("open files: at most {to} (was {from})"),
+        // Some systems report more than they grant; the old limit stands then.
+        Err(error) => debug!("open files: at most {from}; {to} are refused: {error}"),
+    }
     getrlimit(Resource::Nofile).current
 }
 
@@ -55,5 +60,19 @@ impl Shortage {
         {
             info!("new connections are accepted again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_one() {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        let lower = maximum.map(|hard| hard - 1);
+        setrlimit(Resource::Nofile, Rlimit { current: lower, maximum }).unwrap();
+        assert_eq!(raise_descriptors(), maximum);
+        assert_eq!(getrlimit(Resource::Nofile), Rlimit { current: maximum, maximum });
     }
 }

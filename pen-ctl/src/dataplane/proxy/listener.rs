@@ -3,13 +3,13 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use socket2::{Protocol, Socket, Type};
 
-use super::endpoint::{Endpoint, Peer};
+use super::endpoint::Endpoint;
+use super::platform::{self, SHARES};
 use super::udp;
 
 /// Connections that may wait to be accepted; the system has a limit of its own (`net.core.somaxconn`).
@@ -28,19 +28,50 @@ pub struct Listeners {
 
 /// Why it cannot listen.
 #[derive(Debug, thiserror::Error)]
-#[error("listen on {endpoint}: {error}{}", hint(.error))]
+#[error("listen on {endpoint}: {error}{hint}")]
 pub struct ListenError {
     endpoint: Endpoint,
     error: io::Error,
+    hint: &'static str,
+}
+
+impl ListenError {
+    fn new(endpoint: &Endpoint, error: io::Error) -> ListenError {
+        let hint = match endpoint {
+            Endpoint::Inet(_) => hint(&error),
+            Endpoint::Unix(path) => hint_at(path, &error),
+        };
+        ListenError { endpoint: endpoint.clone(), error, hint }
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; another process listens there (see `ss -ltnp`)",
+        io::ErrorKind::AddrInUse => "; another process listens there (see `ss -ltunp`)",
         io::ErrorKind::PermissionDenied => {
             "; ports below 1024 need root, CAP_NET_BIND_SERVICE or a lower net.ipv4.ip_unprivileged_port_start"
         }
         io::ErrorKind::AddrNotAvailable => "; this host does not have the address",
+        _ => "",
+    }
+}
+
+/// What is in the way at a path.
+fn hint_at(path: &Path, error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => match fs::symlink_metadata(path).map(|found| found.file_type()) {
+            Ok(found) if found.is_socket() => {
+                "; another process listens there (see `ss -lxp`): end it, or use another path"
+            }
+            Ok(found) if found.is_dir() => "; a directory is there: use a path in it",
+            Ok(_) => "; a file that is no socket is there: use another path, or remove the file",
+            // Gone meanwhile.
+            Err(_) => "; try again",
+        },
+        io::ErrorKind::NotFound => "; its directory does not exist: make that first, or use another path",
+        io::ErrorKind::PermissionDenied => {
+            "; use a path in a directory that this user may write in, or become root"
+        }
         _ => "",
     }
 }
@@ -50,7 +81,7 @@ fn hint(error: &io::Error) -> &'static str {
 /// # Errors
 /// The system refuses the address; another process listens there.
 pub fn listen(endpoint: &Endpoint, workers: usize) -> Result<Listeners, ListenError> {
-    let wrong = |error| ListenError { endpoint: endpoint.clone(), error };
+    let wrong = |error| ListenError::new(endpoint, error);
     match endpoint {
         Endpoint::Inet(address) => inet(*address, workers).map_err(wrong),
         Endpoint::Unix(path) => unix(path, workers).map_err(wrong),
@@ -62,7 +93,7 @@ pub fn listen(endpoint: &Endpoint, workers: usize) -> Result<Listeners, ListenEr
 /// # Errors
 /// The system refuses the address; another process listens there; it is a Unix socket.
 pub fn listen_udp(endpoint: &Endpoint, workers: usize) -> Result<Listeners, ListenError> {
-    let wrong = |error| ListenError { endpoint: endpoint.clone(), error };
+    let wrong = |error| ListenError::new(endpoint, error);
     let Endpoint::Inet(address) = endpoint else {
         return Err(wrong(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -102,24 +133,15 @@ fn inet(address: SocketAddr, workers: usize) -> io::Result<Listeners> {
     Ok(Listeners { sockets: (0..workers).map(shared).collect::<io::Result<_>>()?, endpoint, path: None })
 }
 
-/// Whether SO_REUSEPORT spreads clients over the sockets that share a port: socket(7). Elsewhere the last one
-/// to come gets all of them.
-const SHARES: bool = cfg!(target_os = "linux");
-
 /// A socket bound to an address; `::` takes clients of IPv4 as well, but on OpenBSD, which keeps them apart. What is set here, connections inherit.
 fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(socket2::Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
-    #[cfg(target_os = "linux")]
-    socket.set_reuse_port(shared)?;
-    #[cfg(not(target_os = "linux"))]
-    let _ = shared;
-    #[cfg(not(target_os = "openbsd"))]
-    if address.is_ipv6() {
-        // Every address of this host: those of IPv4 as well.
-        socket.set_only_v6(!address.ip().is_unspecified())?;
+    if shared {
+        platform::share_port(&socket)?;
     }
+    platform::choose_families(&socket, address)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(true)?;
     socket.bind(&address.into())?;
@@ -139,7 +161,7 @@ fn unix(path: &Path, workers: usize) -> io::Result<Listeners> {
         socket.bind(&address)?;
     }
     socket.listen(BACKLOG)?;
-    let path = Some(SocketPath(path.to_owned()));
+    let path = Some(SocketPath { path: path.to_owned(), own: true });
     Ok(Listeners { sockets: copies(socket, workers)?, endpoint, path })
 }
 
@@ -157,33 +179,35 @@ fn copies(socket: Socket, workers: usize) -> io::Result<Vec<Socket>> {
     Ok(sockets)
 }
 
-/// The path of a Unix socket, removed when it is dropped.
+/// The path of a Unix socket, removed when it is dropped by whoever owns it.
 #[derive(Debug)]
-pub struct SocketPath(PathBuf);
+pub struct SocketPath {
+    path: PathBuf,
+    own: bool,
+}
 
-impl Drop for SocketPath {
-    fn drop(&mut self) {
-        // Gone already: as it should be.
-        let _ = fs::remove_file(&self.0);
+impl SocketPath {
+    /// The path of a socket that somebody else owns yet.
+    pub(super) fn of_another(path: PathBuf) -> SocketPath {
+        SocketPath { path, own: false }
+    }
+
+    /// It is ours from now on.
+    pub(super) fn take(&mut self) {
+        self.own = true;
+    }
+
+    /// Leaves the path where it is.
+    pub(super) fn keep(mut self) {
+        self.own = false;
     }
 }
 
-/// Accepts one connection; it does not block and is closed on exec.
-///
-/// # Errors
-/// As accept(2); `WouldBlock` when there is none.
-#[cfg(not(target_vendor = "apple"))]
-pub fn accept(socket: &Socket) -> io::Result<(OwnedFd, Peer)> {
-    use rustix::net::{SocketFlags, acceptfrom_with};
-    let (stream, from) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    let address = from.and_then(|from| SocketAddr::try_from(from).ok());
-    Ok((stream, address.map_or(Peer::NAMELESS, Peer::from)))
-}
-
-/// The same where accept4(2) is missing.
-#[cfg(target_vendor = "apple")]
-pub fn accept(socket: &Socket) -> io::Result<(OwnedFd, Peer)> {
-    let (stream, from) = socket.accept()?;
-    stream.set_nonblocking(true)?;
-    Ok((stream.into(), from.as_socket().map_or(Peer::NAMELESS, Peer::from)))
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        if self.own {
+            // Gone already: as it should be.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }

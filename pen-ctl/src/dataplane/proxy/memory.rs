@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
 
-use pen_common::abi::{TrackKeyV4, TrackKeyV6, Tracked};
+use pen_common::abi::{Address, TrackKeyV4, TrackKeyV6, Tracked};
 
 /// Locks; connections of different clients seldom meet at one.
 const SHARDS: usize = 64;
@@ -19,6 +20,31 @@ pub enum Key {
     V4(TrackKeyV4),
     /// IPv6.
     V6(TrackKeyV6),
+}
+
+impl Key {
+    /// The key of a client, or of its flow from that port (network byte order; 0 = all of its flows).
+    pub fn of(client: IpAddr, client_port: u16) -> Key {
+        match client {
+            IpAddr::V4(v4) => Key::V4(TrackKeyV4 {
+                client: u32::from_ne_bytes(v4.octets()),
+                client_port,
+                ..TrackKeyV4::default()
+            }),
+            IpAddr::V6(_) => {
+                let client = Address::from(client).words;
+                Key::V6(TrackKeyV6 { client, client_port, ..TrackKeyV6::default() })
+            }
+        }
+    }
+
+    /// The client, and the port of its flow (network byte order; 0 = all of its flows).
+    pub fn client(&self) -> (IpAddr, u16) {
+        match self {
+            Key::V4(key) => (Ipv4Addr::from(key.client.to_ne_bytes()).into(), key.client_port),
+            Key::V6(key) => (Address { words: key.client }.to_ip(), key.client_port),
+        }
+    }
 }
 
 /// The table.
@@ -58,6 +84,54 @@ impl Memory {
             shard.old.remove(&key);
             shard.young.insert(key, tracked);
         });
+    }
+
+    /// Shows all that is remembered to `keep`, which says of each whether it stays, until it says [`None`]. Nobody waits
+    /// meanwhile: what comes or changes during that may be seen as it was or as it is, and stays.
+    pub fn review(&self, mut keep: impl FnMut(&Key, Tracked) -> Option<bool>) {
+        for shard in &self.shards {
+            let lock = || shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let all: Vec<(Key, Tracked)> = {
+                let Shard { young, old, .. } = &*lock();
+                young.iter().chain(old).map(|(key, tracked)| (*key, *tracked)).collect()
+            };
+            let mut forgotten = Vec::new();
+            let on = all.iter().try_for_each(|(key, tracked)| {
+                let stays = keep(key, *tracked);
+                if stays == Some(false) {
+                    forgotten.push((*key, *tracked));
+                }
+                stays.map(|_| ())
+            });
+            let Shard { young, old, .. } = &mut *lock();
+            for (key, tracked) in forgotten {
+                for generation in [&mut *young, &mut *old] {
+                    if generation.get(&key) == Some(&tracked) {
+                        generation.remove(&key);
+                    }
+                }
+            }
+            if on.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// How many can be remembered.
+    pub fn size(&self) -> usize {
+        self.shards.iter().map(|shard| 2 * shard.lock().unwrap_or_else(PoisonError::into_inner).size).sum()
+    }
+
+    /// How many of each family are remembered: IPv4, IPv6.
+    pub fn families(&self) -> (usize, usize) {
+        let (mut v4, mut v6) = (0, 0);
+        for shard in &self.shards {
+            let Shard { young, old, .. } = &*shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for key in young.keys().chain(old.keys()) {
+                *if matches!(key, Key::V4(_)) { &mut v4 } else { &mut v6 } += 1;
+            }
+        }
+        (v4, v6)
     }
 
     /// How many are remembered.
@@ -105,6 +179,21 @@ mod tests {
         assert!(memory.len() <= 10_000, "{}", memory.len());
         assert_eq!(memory.recall(&key(0)), None, "forgotten long ago");
         assert!((0..200_000).filter(|&client| memory.recall(&key(client)).is_some()).count() > 4_000);
+    }
+
+    #[test]
+    fn whoever_is_reviewed_can_be_forgotten_and_the_review_ended() {
+        let memory = Memory::new(10_000);
+        (0..1000).for_each(|client| memory.remember(key(client), tracked((client % 3) as u16)));
+        memory.review(|_, Tracked { backend, .. }| Some(backend != 0));
+        assert_eq!(memory.len(), 666);
+        assert_eq!((memory.recall(&key(3)), memory.recall(&key(4))), (None, Some(tracked(1))));
+        let mut seen = 0;
+        memory.review(|_, _| {
+            seen += 1;
+            (seen < 5).then_some(false)
+        });
+        assert_eq!((seen, memory.families()), (5, (662, 0)));
     }
 
     #[test]

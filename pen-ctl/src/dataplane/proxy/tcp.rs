@@ -1,68 +1,81 @@
 //! One worker's TCP sessions: from a client that was accepted, by way of a backend that takes it, to the end of both.
+//!
+//! In files: [`greet`] (whom the client speaks for) → [`connect`] → [`pump`] (over [`buffers`] and [`splice`]);
+//! [`session`] is what all of them work on, [`deadlines`] say what takes too long.
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use mio::Registry;
 use mio::event::Event;
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use slab::Slab;
-use socket2::{Socket, Type};
-use tracing::{info, warn};
 
 mod buffers;
+mod connect;
+mod deadlines;
+mod greet;
 mod pump;
 mod session;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), path = "tcp/no_splice.rs")]
 mod splice;
+mod unsent;
 
 use super::Shared;
-use super::count::Counts;
-use super::endpoint::{Endpoint, Peer};
-use super::limit;
-use super::pool::BackendId;
+use super::endpoint::Peer;
+use super::platform;
+use super::pool::Role;
+use super::service::Service;
+use super::source::Source;
 use buffers::Kit;
+use deadlines::{Deadline, Deadlines};
 use pump::End;
-use session::{Outcome, Phase, Session, Side};
-
-/// What both ends are watched for, each change once.
-const WATCHED: Interest = Interest::READABLE.add(Interest::WRITABLE);
+use session::{Outcome, Phase, Session};
 
 /// A worker's sessions.
 #[derive(Debug)]
 pub(crate) struct Tcp {
     shared: Arc<Shared>,
-    counts: Arc<Counts>,
+    /// Whose they are.
+    worker: usize,
     sessions: Slab<Session>,
     kit: Kit,
-    /// The token of the first session's client.
-    first_token: usize,
-    attempts: u32,
-    /// When attempts to connect have taken too long: in order, because each may take as long as any other.
-    deadlines: VecDeque<(Instant, usize, u32)>,
-    /// Sessions that wait for a descriptor, or for room with a Unix socket that listens.
+    serials: u32,
+    /// When attempts to connect, or to hear whom a client speaks for, have taken too long.
+    attempts: Deadlines,
+    /// When open sessions have been idle for too long, unless there was something since.
+    idle: Deadlines,
+    /// Sessions that wait for a descriptor.
     waiting: VecDeque<usize>,
+    /// Sessions that wait for room with their backend, each with the number of what it does.
+    queued: VecDeque<(usize, u32)>,
+    /// When these are tried again: not with every event of somebody else.
+    knock_at: Instant,
     /// Sessions with more to do at once.
     unfinished: VecDeque<usize>,
+    /// The time of this round of events.
+    now: Instant,
 }
 
 impl Tcp {
-    /// No sessions yet; their tokens will be `first_token` and above.
-    pub(crate) fn new(shared: Arc<Shared>, counts: Arc<Counts>, first_token: usize) -> Tcp {
+    /// No sessions yet.
+    pub(crate) fn new(shared: Arc<Shared>, worker: usize) -> Tcp {
         Tcp {
             shared,
-            counts,
+            worker,
             sessions: Slab::new(),
             kit: Kit::default(),
-            first_token,
-            attempts: 0,
-            deadlines: VecDeque::new(),
+            serials: 0,
+            attempts: Deadlines::default(),
+            idle: Deadlines::default(),
             waiting: VecDeque::new(),
+            queued: VecDeque::new(),
+            knock_at: Instant::now(),
             unfinished: VecDeque::new(),
+            now: Instant::now(),
         }
     }
 
@@ -76,28 +89,45 @@ impl Tcp {
         !self.waiting.is_empty()
     }
 
+    /// Whether sessions wait for what only trying again shows: room with a backend.
+    pub(crate) fn is_queued(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
     /// Whether there is something to do at once.
     pub(crate) fn has_more(&self) -> bool {
         !self.unfinished.is_empty()
     }
 
-    /// Takes a client that was accepted.
-    pub(crate) fn admit(&mut self, registry: &Registry, socket: OwnedFd, peer: Peer) {
-        self.counts.accepted.add(1);
-        let key = self.sessions.insert(Session::new(End::new(socket), peer));
-        self.connect(registry, key);
+    /// A round of events begins.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.now = now;
     }
 
-    /// Takes in what the poll said about a token of a session.
-    pub(crate) fn ready(&mut self, registry: &Registry, token: Token, event: &Event) {
-        let number = token.0 - self.first_token;
-        let (key, side) = (number / 2, if number.is_multiple_of(2) { Side::Client } else { Side::Backend });
+    /// Takes a client that was accepted, for whom its service has kept a place.
+    pub(crate) fn admit(&mut self, registry: &Registry, service: &Arc<Service>, socket: OwnedFd, peer: Peer) {
+        service.count(self.worker).accepted.add(1);
+        let session = Session::new(service.clone(), End::new(socket), peer, self.now);
+        let key = self.sessions.insert(session);
+        let state = service.state();
+        if state.settings.proxy_protocol_from.iter().any(|net| net.contains(&peer.address)) {
+            self.greet(registry, key, &state);
+        } else {
+            self.connect(registry, key);
+        }
+    }
+
+    /// Takes in what the poll said about an end of a session.
+    pub(crate) fn ready(&mut self, registry: &Registry, source: Source, event: &Event) {
+        let (Source::Client(key) | Source::Backend(key)) = source else { return };
         // An event may be older than the end of its session: then it is nobody's, or does its successor no harm.
         let Some(session) = self.sessions.get_mut(key) else { return };
-        match (&session.phase, side) {
-            (Phase::Connecting(..), Side::Backend) => self.settle(registry, key, event),
+        match (&session.phase, source) {
+            (Phase::Connecting(..), Source::Backend(_)) => self.settle(registry, key, event),
+            (Phase::Greeting, Source::Client(_)) => self.hear(registry, key),
             _ => {
-                session.note(side, event);
+                session.note(source, event);
+                session.active = self.now;
                 self.pump(key);
             }
         }
@@ -115,141 +145,105 @@ impl Tcp {
         }
     }
 
-    /// Gives up attempts that took too long and tries again what waited; returns when there will be more of the first.
-    pub(crate) fn expire(&mut self, registry: &Registry, now: Instant) -> Option<Instant> {
+    /// Gives up what took too long and tries again what waited; returns when there will be more of the first.
+    pub(crate) fn expire(&mut self, registry: &Registry) -> Option<Instant> {
         for _ in 0..self.waiting.len() {
             let Some(key) = self.waiting.pop_front() else { break };
             if self.sessions.contains(key) {
                 self.connect(registry, key);
             }
         }
-        while let Some(&(deadline, key, attempt)) = self.deadlines.front() {
-            let connecting = |session: &Session| match session.phase {
-                Phase::Connecting(id, _) if session.attempt == attempt => Some(id),
-                _ => None,
-            };
-            match self.sessions.get(key).and_then(connecting) {
-                Some(_) if deadline > now => return Some(deadline),
-                Some(id) => self.failed(registry, key, id, &Errno::TIMEDOUT.into()),
-                None => {}
-            }
-            self.deadlines.pop_front();
+        if self.now >= self.knock_at {
+            self.knock_at = self.now + KNOCK;
+            self.knock_again(registry);
         }
-        None
+        let sessions = |tcp: &Tcp, key: usize, serial: u32| {
+            tcp.sessions.get(key).is_some_and(|session| session.serial == serial && !session.is_open())
+        };
+        let mut attempts = std::mem::take(&mut self.attempts);
+        while let Some(late) = attempts.take(self.now, |one| sessions(self, one.key, one.serial)) {
+            self.too_late(registry, late.key);
+        }
+        attempts.append(&mut self.attempts);
+        self.attempts = attempts;
+        self.expire_idle();
+        self.attempts.next().into_iter().chain(self.idle.next()).min()
     }
 
-    /// Ends all sessions with a reset.
-    pub(crate) fn reset_all(&mut self) {
-        let keys: Vec<usize> = self.sessions.iter().map(|(key, _)| key).collect();
-        for key in keys {
+    /// Ends sessions with nothing either way for as long as their service wants it.
+    fn expire_idle(&mut self) {
+        let mut idle = std::mem::take(&mut self.idle);
+        while let Some(due) = idle.take(self.now, |one| is_idle_check(&self.sessions, one)) {
+            let Some(session) = self.sessions.get_mut(due.key) else { continue };
+            session.idle_check = None;
+            // Its service may want something else by now.
+            let patience = session.service.state().settings.idle_timeout;
+            if patience.is_zero() {
+                continue;
+            }
+            let idle_for = self.now.saturating_duration_since(session.active);
+            if idle_for >= patience && session.moves() {
+                session.active = self.now;
+            }
+            let rest = patience.saturating_sub(self.now.saturating_duration_since(session.active));
+            if rest.is_zero() {
+                self.end(due.key, Outcome::Torn);
+            } else {
+                session.idle_check = idle.set(self.now, look_again(patience, rest), due.key, due.serial);
+            }
+        }
+        // One session at the front must not keep what was noted of all that have come and gone behind it.
+        idle.tidy(self.sessions.len(), |one| is_idle_check(&self.sessions, one));
+        self.idle = idle;
+    }
+
+    /// Takes in what services want of sessions by now.
+    pub(crate) fn look(&mut self, registry: &Registry) {
+        self.leave_the_down(registry);
+        self.end_of_the_down();
+        self.look_for_idle();
+    }
+
+    /// Has open sessions looked at in time, where their service wants them to end sooner than it did.
+    fn look_for_idle(&mut self) {
+        for (key, session) in self.sessions.iter_mut().filter(|(_, session)| session.is_open()) {
+            let patience = session.service.state().settings.idle_timeout;
+            if patience.is_zero() {
+                continue;
+            }
+            let rest = patience.saturating_sub(self.now.saturating_duration_since(session.active));
+            let within = look_again(patience, rest);
+            let next = self.now.checked_add(within);
+            if session.idle_check.is_none_or(|check| next.is_some_and(|next| next < check)) {
+                session.idle_check = self.idle.set(self.now, within, key, session.serial);
+            }
+        }
+    }
+
+    /// Ends sessions with backends that are down or gone, where their service wants that.
+    fn end_of_the_down(&mut self) {
+        let must_end = |session: &Session| {
+            let (state, member) = (session.service.state(), session.backend());
+            let up = |place: &super::pool::Place| place.role != Role::Out;
+            state.settings.close_on_down
+                && member.is_some_and(|member| !state.pool.place_of(member).is_some_and(up))
+        };
+        let gone = self.sessions.iter().filter(|(_, session)| must_end(session)).map(|(key, _)| key);
+        for key in gone.collect::<Vec<_>>() {
             self.end(key, Outcome::Torn);
         }
     }
 
-    /// Begins to connect a session to the backend that is chosen for it; to the next one, where that fails at once.
-    fn connect(&mut self, registry: &Registry, key: usize) {
-        loop {
-            let Some(session) = self.sessions.get_mut(key) else { return };
-            let chooser = &self.shared.chooser;
-            let Some(id) = chooser.choose(session.peer.address, session.peer.port, &session.excluded) else {
-                self.counts.turned_away.add(1);
-                return self.end(key, Outcome::Torn);
-            };
-            if !chooser.pool().enter(id) {
-                session.excluded.add(id);
-                continue;
-            }
-            let token = Token(self.first_token + 2 * key + 1);
-            match begin(registry, token, &chooser.pool().config(id).endpoint) {
-                Ok(socket) => {
-                    self.attempts = self.attempts.wrapping_add(1);
-                    session.attempt = self.attempts;
-                    session.phase = Phase::Connecting(id, End::new(socket));
-                    let deadline = Instant::now() + self.shared.connect_timeout;
-                    self.deadlines.push_back((deadline, key, session.attempt));
-                    return;
-                }
-                Err(error) if limit::is_shortage(&error) => {
-                    chooser.pool().leave(id);
-                    self.shared.shortage.met(&error, chooser.now());
-                    self.kit.close_pipes();
-                    return self.waiting.push_back(key);
-                }
-                // A Unix socket with too many who wait to be accepted: unix(7).
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    chooser.pool().leave(id);
-                    return self.waiting.push_back(key);
-                }
-                // No local port is free towards this backend, which can do nothing about it.
-                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
-                    chooser.pool().leave(id);
-                    session.excluded.add(id);
-                }
-                Err(error) => {
-                    chooser.pool().leave(id);
-                    session.excluded.add(id);
-                    blame(&self.shared, &self.counts, id, &error);
-                }
-            }
-        }
-    }
-
-    /// Finds out what became of an attempt to connect.
-    fn settle(&mut self, registry: &Registry, key: usize, event: &Event) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let Phase::Connecting(id, backend) = &session.phase else { return };
-        let id = *id;
-        // Linux says what is wrong in the event itself; others may say too early that something has happened.
-        let doubtful = !cfg!(target_os = "linux")
-            || event.is_error()
-            || event.is_read_closed()
-            || event.is_write_closed();
-        if doubtful && let Ok(Err(errno)) | Err(errno) = rustix::net::sockopt::socket_error(&backend.socket) {
-            return self.failed(registry, key, id, &errno.into());
-        }
-        if !event.is_writable() || doubtful && rustix::net::getpeername(&backend.socket).is_err() {
-            return;
-        }
-        let Phase::Connecting(id, backend) = std::mem::replace(&mut session.phase, Phase::Waiting) else {
-            return;
-        };
-        session.phase = Phase::Open(id, backend);
-        session.note(Side::Backend, event);
-        // It may have sent something while its backend was sought; a first read tells.
-        session.client.readable = true;
-        session.client.writable = true;
-        let client = session.client.socket.as_raw_fd();
-        if self.shared.chooser.pool().succeeded(id) {
-            let backend = &self.shared.chooser.pool().config(id).endpoint;
-            info!(%backend, "backend answers again");
-        }
-        if let Some(counts) = self.counts.backends.get(usize::from(id.0)) {
-            counts.connections.add(1);
-        }
-        self.pump(key);
-        // Watched only now: what is there is read, and whatever comes from here on is told.
-        if self.sessions.contains(key) {
-            let token = Token(self.first_token + 2 * key);
-            if registry.register(&mut SourceFd(&client), token, WATCHED).is_err() {
-                self.end(key, Outcome::Torn);
-            }
-        }
-    }
-
-    /// An attempt to connect failed: counts it against the backend and turns to the next one.
-    fn failed(&mut self, registry: &Registry, key: usize, id: BackendId, error: &io::Error) {
-        blame(&self.shared, &self.counts, id, error);
-        self.shared.chooser.pool().leave(id);
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.excluded.add(id);
-            session.phase = Phase::Waiting;
-            self.connect(registry, key);
+    /// Ends all sessions with a reset.
+    pub(crate) fn reset_all(&mut self) {
+        for key in self.sessions.iter().map(|(key, _)| key).collect::<Vec<_>>() {
+            self.end(key, Outcome::Torn);
         }
     }
 
     fn pump(&mut self, key: usize) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        match session.pump(&mut self.kit, &self.counts.backends) {
+        match session.pump(&mut self.kit, self.worker) {
             Outcome::Goes(true) if !session.queued => {
                 session.queued = true;
                 self.unfinished.push_back(key);
@@ -259,11 +253,47 @@ impl Tcp {
         }
     }
 
+    /// What was being waited for did not come in time.
+    fn too_late(&mut self, registry: &Registry, key: usize) {
+        let Some(session) = self.sessions.get(key) else { return };
+        match &session.phase {
+            Phase::Queued(..) | Phase::Connecting(..) => self.failed(registry, key, &Errno::TIMEDOUT.into()),
+            Phase::Greeting => self.turn_away(key),
+            Phase::Waiting | Phase::Open(..) => {}
+        }
+    }
+
+    /// A number for what a session does from now on.
+    fn serial(&mut self) -> u32 {
+        self.serials = self.serials.wrapping_add(1);
+        self.serials
+    }
+
+    /// Has the poll watch a client, once.
+    fn watch_client(&mut self, registry: &Registry, key: usize) {
+        let Some(session) = self.sessions.get_mut(key).filter(|session| !session.watched) else { return };
+        session.watched = true;
+        let socket = session.client.socket.as_raw_fd();
+        let token = Source::Client(key).token();
+        if registry.register(&mut SourceFd(&socket), token, platform::WATCHED).is_err() {
+            self.end(key, Outcome::Torn);
+        }
+    }
+
+    /// A client that nobody will have.
+    fn turn_away(&mut self, key: usize) {
+        if let Some(session) = self.sessions.get(key) {
+            session.service.count(self.worker).turned_away.add(1);
+        }
+        self.end(key, Outcome::Torn);
+    }
+
     fn end(&mut self, key: usize, outcome: Outcome) {
         let Some(mut session) = self.sessions.try_remove(key) else { return };
-        if let Some(id) = session.backend() {
-            self.shared.chooser.pool().leave(id);
+        if let Some(member) = session.backend() {
+            member.leave();
         }
+        session.service.leave();
         session.release(&mut self.kit);
         if outcome == Outcome::Torn {
             session.reset();
@@ -271,29 +301,19 @@ impl Tcp {
     }
 }
 
-/// Begins to connect; what becomes of it, the poll tells.
-fn begin(registry: &Registry, token: Token, endpoint: &Endpoint) -> io::Result<OwnedFd> {
-    let socket = Socket::new(endpoint.domain(), Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    if endpoint.is_inet() {
-        socket.set_tcp_nodelay(true)?;
-    }
-    match socket.connect(&endpoint.to_socket_address()?) {
-        Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => return Err(error),
-        _ => {}
-    }
-    registry.register(&mut SourceFd(&socket.as_raw_fd()), token, WATCHED)?;
-    Ok(socket.into())
+/// From one attempt to reach a Unix socket that had no room to the next.
+const KNOCK: Duration = Duration::from_millis(5);
+
+/// Whether that is when its session is to be looked at.
+fn is_idle_check(sessions: &Slab<Session>, deadline: &Deadline) -> bool {
+    sessions
+        .get(deadline.key)
+        .is_some_and(|session| session.serial == deadline.serial && session.idle_check == Some(deadline.due))
 }
 
-/// Holds a failure against a backend, and says so if it is the first.
-fn blame(shared: &Shared, counts: &Counts, id: BackendId, error: &io::Error) {
-    if let Some(counts) = counts.backends.get(usize::from(id.0)) {
-        counts.failures.add(1);
-    }
-    let pool = shared.chooser.pool();
-    if pool.failed(id, shared.chooser.now()) {
-        let backend = &pool.config(id).endpoint;
-        warn!(%backend, "backend left out for {:?}: connect: {error}", shared.out_for);
-    }
+/// When to look again at a session that had been idle for a part of its time: in eighths of that, rounded up, so that
+/// there are few different ones. Sessions may live so much longer.
+fn look_again(patience: Duration, rest: Duration) -> Duration {
+    let part = (patience / 8).max(Duration::from_millis(1));
+    part * u32::try_from(rest.as_nanos().div_ceil(part.as_nanos())).unwrap_or(8).max(1)
 }

@@ -100,10 +100,15 @@ impl XdpPlane {
     fn retire(&mut self, slot: (u16, Address)) {
         let Some(held) = self.held.get_mut(&slot) else { return };
         held.retired = true;
+        let (service, index) = (slot.0, held.index);
         // The MAC stays for the loop guard until the index is given back.
         let kept = backend_flags::IN_USE | pen_common::abi::MAC_MASK;
-        if let Some(word) = self.maps.backends.element(usize::from(held.index)).first() {
+        if let Some(word) = self.maps.backends.element(usize::from(index)).first() {
             word.store(word.load(Ordering::Acquire) & kept | backend_flags::RETIRED, Ordering::SeqCst);
+        }
+        let entry = self.services.values().find(|entry| entry.service == service);
+        if let Some((entry, table)) = entry.zip(self.tables.get(&service)) {
+            table.forget_previous(entry.table_half, index);
         }
         self.unsettled = true;
     }
@@ -190,5 +195,6 @@ pub(super) fn target_of(record: &Backend) -> BackendTarget {
             (true, false) => HealthStatus::Down,
         },
         health_since: record.health_since,
+        proxy: None,
     }
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::mem::offset_of;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aya::maps::MapData;
@@ -23,7 +25,7 @@ use super::maps::{backends_in_use, map_array};
 use super::pins::Pins;
 use super::{XdpPlane, directory, failure, sys};
 use crate::dataplane::clients::{Clients, Fate, FlowPorts, Remembered, Standing};
-use crate::dataplane::{DataPlaneError, ServiceKey, TableUse, TrackingUse};
+use crate::dataplane::{BackendAddress, DataPlaneError, ServiceKey, TableUse, TrackingUse};
 
 /// Who is remembered, for use beside the plane.
 pub(super) struct XdpClients {
@@ -32,6 +34,7 @@ pub(super) struct XdpClients {
     track_v6: TrackTable,
     directory: Mapped<Directory>,
     backends: Mapped<Backend>,
+    clock: Arc<sys::Jiffies>,
 }
 
 /// A tracking table.
@@ -57,6 +60,7 @@ impl XdpPlane {
             directory: map_array(&self.pins, "directory", 1).map_err(|error| failure(what, error))?,
             backends: map_array(&self.pins, "backends", pen_common::abi::MAX_BACKENDS as usize)
                 .map_err(|error| failure(what, error))?,
+            clock: Arc::clone(&self.clock),
         })
     }
 }
@@ -65,10 +69,14 @@ impl Clients for XdpClients {
     fn read(&self, visit: &mut dyn FnMut(&Remembered) -> Fate) -> Result<u64, DataPlaneError> {
         let snapshot = self.snapshot().map_err(|error| failure("look at services and backends", error))?;
         let failed = |error: io::Error| failure("read the tracking tables", error);
-        let mut reading = Reading { snapshot: &snapshot, visit, forgotten: 0, stopped: false };
-        reading.table::<TrackKeyV4>(&self.track_v4).map_err(failed)?;
-        reading.table::<TrackKeyV6>(&self.track_v6).map_err(failed)?;
-        Ok(reading.forgotten)
+        let now = track::now(&snapshot.directory, snapshot.jiffies);
+        let mut v4 = |key: &KeyParts, tracked| visit(&snapshot.interpret::<TrackKeyV4>(key, tracked, now));
+        let read = self.track_v4.each::<TrackKeyV4>(&mut v4).map_err(failed)?;
+        if read.stopped {
+            return Ok(read.forgotten);
+        }
+        let mut v6 = |key: &KeyParts, tracked| visit(&snapshot.interpret::<TrackKeyV6>(key, tracked, now));
+        Ok(read.forgotten + self.track_v6.each::<TrackKeyV6>(&mut v6).map_err(failed)?.forgotten)
     }
 
     fn occupancy(&self) -> Result<TrackingUse, DataPlaneError> {
@@ -79,7 +87,15 @@ impl Clients for XdpClients {
         })
     }
 
-    fn newcomer(&self, service: &ServiceKey, client: IpAddr) -> Result<Option<IpAddr>, DataPlaneError> {
+    fn end_windows(&self) -> Result<(), DataPlaneError> {
+        self.end_closing().map_err(|error| failure("end the windows of slots that changed owner", error))
+    }
+
+    fn newcomer(
+        &self,
+        service: &ServiceKey,
+        client: IpAddr,
+    ) -> Result<Option<BackendAddress>, DataPlaneError> {
         let failed = |error: io::Error| failure(format!("look at the slots of {service}"), error);
         let mut snapshot = self.snapshot().map_err(failed)?;
         let found = snapshot.services.values().find(|(key, _)| key == service).copied();
@@ -87,17 +103,30 @@ impl Clients for XdpClients {
         let Some((_, entry)) = found.filter(|(_, entry)| entry.flags & NOT_BY_CLIENT == 0) else {
             return Ok(None);
         };
-        let slots = sys::open_pin(&self.pins.slots(entry.service)).map_err(failed)?;
+        let slots = sys::open_pin(&self.slots_pin(entry.service)).map_err(failed)?;
         snapshot.slots = Some(Mapped::new(slots.as_fd(), SLOTS_BOTH_HALVES as usize).map_err(failed)?);
         let ports = Ports { source: 0, destination: 0 };
         let number = select::slot_number(&snapshot.directory, &entry, &client.into(), ports);
-        Ok(select::by_slot(&snapshot, &entry, number).map(|chosen| chosen.backend.address.to_ip()))
+        let slot = snapshot.slot(entry.service, entry.table_half, number);
+        let chosen = slot.and_then(|slot| select::by_slot(&snapshot, &entry, slot, true));
+        Ok(chosen.map(|chosen| chosen.backend.address.to_ip().into()))
     }
 }
 
 impl XdpClients {
+    /// Shows every entry of both tables; they stay or are forgotten.
+    pub(super) fn each_memory(&self, visit: &mut dyn FnMut(&KeyParts, Tracked) -> Fate) -> io::Result<()> {
+        self.track_v4.each::<TrackKeyV4>(visit)?;
+        self.track_v6.each::<TrackKeyV6>(visit).map(drop)
+    }
+
+    /// Where the slot tables of a service are pinned.
+    pub(super) fn slots_pin(&self, service: u16) -> PathBuf {
+        self.pins.slots(service)
+    }
+
     /// Services, backends and the clock as packets find them now.
-    fn snapshot(&self) -> io::Result<Snapshot> {
+    pub(super) fn snapshot(&self) -> io::Result<Snapshot> {
         let active =
             || self.directory.half_words()[offset_of!(Directory, active) / 4].load(Ordering::Acquire);
         let directory = loop {
@@ -113,7 +142,7 @@ impl XdpClients {
         Ok(Snapshot {
             services: services.into_iter().map(|(key, entry)| (entry.service, (key, entry))).collect(),
             backends: backends_in_use(&self.backends),
-            jiffies: sys::jiffies()?,
+            jiffies: self.clock.now()?,
             slots: None,
             directory,
         })
@@ -125,6 +154,30 @@ impl TrackTable {
         sys::Batches::new(self.fd.as_fd(), size_of::<K>() as u32, size_of::<Tracked>() as u32)
     }
 
+    /// Shows every entry to `visit` and does with it as that says.
+    fn each<K: WireKey>(&self, visit: &mut dyn FnMut(&KeyParts, Tracked) -> Fate) -> io::Result<Read> {
+        let (mut batches, mut doomed) = (self.batches::<K>(), Vec::new());
+        let mut read = Read::default();
+        while !read.stopped
+            && let Some(batch) = batches.next()?
+        {
+            doomed.clear();
+            for (key, value) in batch.entries() {
+                let Some((parts, tracked)) = K::read(key).zip(tracked(value)) else { continue };
+                match visit(&parts, tracked) {
+                    Fate::Keep => {}
+                    Fate::Forget => doomed.extend_from_slice(key),
+                    Fate::Stop => {
+                        read.stopped = true;
+                        break;
+                    }
+                }
+            }
+            read.forgotten += sys::delete_all(self.fd.as_fd(), size_of::<K>(), &doomed)?;
+        }
+        Ok(read)
+    }
+
     fn count<K: WireKey>(&self) -> io::Result<TableUse> {
         let (mut batches, mut used) = (self.batches::<K>(), 0);
         while let Some(batch) = batches.next()? {
@@ -134,45 +187,21 @@ impl TrackTable {
     }
 }
 
-/// One reading of the tables.
-struct Reading<'a> {
-    snapshot: &'a Snapshot,
-    visit: &'a mut dyn FnMut(&Remembered) -> Fate,
+/// What came of reading a table.
+#[derive(Default)]
+struct Read {
+    /// How many entries were forgotten.
     forgotten: u64,
+    /// The visitor had seen enough.
     stopped: bool,
 }
 
-impl Reading<'_> {
-    fn table<K: WireKey>(&mut self, table: &TrackTable) -> io::Result<()> {
-        let now = track::now(&self.snapshot.directory, self.snapshot.jiffies);
-        let (mut batches, mut doomed) = (table.batches::<K>(), Vec::new());
-        while !self.stopped
-            && let Some(batch) = batches.next()?
-        {
-            doomed.clear();
-            for (key, value) in batch.entries() {
-                let Some((parts, tracked)) = K::read(key).zip(tracked(value)) else { continue };
-                match (self.visit)(&self.snapshot.interpret::<K>(&parts, tracked, now)) {
-                    Fate::Keep => {}
-                    Fate::Forget => doomed.extend_from_slice(key),
-                    Fate::Stop => {
-                        self.stopped = true;
-                        break;
-                    }
-                }
-            }
-            self.forgotten += sys::delete_all(table.fd.as_fd(), size_of::<K>(), &doomed)?;
-        }
-        Ok(())
-    }
-}
-
 /// Services and backends at one moment.
-struct Snapshot {
-    directory: Box<Directory>,
-    services: BTreeMap<u16, (ServiceKey, ServiceEntry)>,
+pub(super) struct Snapshot {
+    pub(super) directory: Box<Directory>,
+    pub(super) services: BTreeMap<u16, (ServiceKey, ServiceEntry)>,
     backends: BTreeMap<u16, Backend>,
-    jiffies: u64,
+    pub(super) jiffies: u64,
     /// The slot tables of the one service that is asked about.
     slots: Option<Mapped<Slot>>,
 }
@@ -196,7 +225,7 @@ impl Snapshot {
             client: key.client.to_ip(),
             flow: (!whole).then_some(flow),
             service: service.map(|(key, _)| *key),
-            backend: backend.map(|backend| backend.address.to_ip()),
+            backend: backend.map(|backend| backend.address.to_ip().into()),
             // Another CPU, or a packet since, may be ahead.
             idle: if age > u32::MAX / 2 { 0 } else { age },
             standing: match (service, backend) {
@@ -219,7 +248,7 @@ impl Snapshot {
             Standing::NotAsked
         } else if track::recall(self, service, tracked, now).is_some() {
             Standing::Counts
-        } else if track::is_fresh(tracked.seen, now, service.tracking_timeout) {
+        } else if track::is_fresh(tracked.seen, now, track::lifetime(service)) {
             Standing::BackendDown
         } else {
             Standing::TimedOut
@@ -228,10 +257,10 @@ impl Snapshot {
 }
 
 /// What a key says, whichever family's it is.
-struct KeyParts {
-    client: Address,
-    ports: Ports,
-    service: u16,
+pub(super) struct KeyParts {
+    pub(super) client: Address,
+    pub(super) ports: Ports,
+    pub(super) service: u16,
 }
 
 /// A key as its bytes stand in the table.
@@ -352,7 +381,7 @@ impl Tables for Snapshot {
 }
 
 /// A memory that there never is.
-enum Nothing {}
+pub(super) enum Nothing {}
 
 impl Memory for Nothing {
     fn read(&self) -> Tracked {

@@ -30,7 +30,7 @@ impl XdpPlane {
             let traffic = self.counted(COUNTER_BACKENDS + u32::from(held.index))?;
             let sum = match keys.get(service).copied() {
                 Some(key) if held.retired => counters.removed_backends.entry(key).or_default(),
-                Some(key) => counters.backends.entry((key, address.to_ip())).or_default(),
+                Some(key) => counters.backends.entry((key, address.to_ip().into())).or_default(),
                 None => &mut counters.removed_services,
             };
             sum.packets = sum.packets.wrapping_add(traffic.packets);

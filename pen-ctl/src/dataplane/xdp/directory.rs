@@ -1,6 +1,7 @@
 //! Services and interfaces, to and from what one half of map `directory` holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use pen_common::abi::{
@@ -60,13 +61,14 @@ pub(super) fn position(half: &DirectoryHalf, key: &ServiceKey) -> Option<usize> 
 
 /// The directory entry of a service.
 pub(super) fn entry_of(
+    address: IpAddr,
     key: &ServiceKey,
     settings: &ServiceSettings,
     id: u16,
     table_half: u32,
 ) -> ServiceEntry {
     ServiceEntry {
-        address: key.address.into(),
+        address: address.into(),
         port: key.port.to_be(),
         protocol: protocol_number(key.protocol),
         kind: entry_kind::SERVICE,
@@ -101,6 +103,7 @@ pub(super) fn settings_of(entry: &ServiceEntry) -> ServiceSettings {
         tracking_timeout: Duration::from_secs(entry.tracking_timeout.into()),
         transition: Duration::from_secs(entry.transition.into()),
         on_empty: if has(service_flags::PASS_WHEN_EMPTY) { OnEmpty::Pass } else { OnEmpty::Drop },
+        proxy: None,
     }
 }
 
@@ -164,7 +167,7 @@ fn key_of(entry: &ServiceEntry) -> Option<ServiceKey> {
         UDP => Protocol::Udp,
         _ => return None,
     };
-    Some(ServiceKey { address: entry.address.to_ip(), port: u16::from_be(entry.port), protocol })
+    Some(ServiceKey { address: entry.address.to_ip().into(), port: u16::from_be(entry.port), protocol })
 }
 
 fn protocol_number(protocol: Protocol) -> u8 {
@@ -189,7 +192,8 @@ fn flags_of(settings: &ServiceSettings) -> u16 {
         OnEmpty::Pass => service_flags::PASS_WHEN_EMPTY,
     };
     let scheduler = match settings.scheduler {
-        Scheduler::Maglev => 0,
+        // Rules keep connections from being counted where there are none.
+        Scheduler::Maglev | Scheduler::LeastConnections => 0,
         Scheduler::RoundRobin => service_flags::ROUND_ROBIN,
     };
     affinity | tracking | empty | scheduler
@@ -208,12 +212,12 @@ mod tests {
 
     fn keys() -> impl Strategy<Value = ServiceKey> {
         let address = prop_oneof![
-            (0u8..4).prop_map(|last| std::net::IpAddr::from([10, 0, 0, last])),
-            (0u16..4).prop_map(|last| std::net::IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last])),
+            (0u8..4).prop_map(|last| IpAddr::from([10, 0, 0, last])),
+            (0u16..4).prop_map(|last| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last])),
         ];
         let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)];
         (address, 0u16..3, protocol).prop_map(|(address, port, protocol)| ServiceKey {
-            address,
+            address: address.into(),
             port,
             protocol,
         })
@@ -231,6 +235,7 @@ mod tests {
                 tracking_timeout: Duration::from_secs(timeout),
                 transition: Duration::from_secs(transition),
                 on_empty: if pass { OnEmpty::Pass } else { OnEmpty::Drop },
+                proxy: None,
             },
         )
     }
@@ -242,7 +247,7 @@ mod tests {
         ) {
             let services: Services = wanted
                 .iter()
-                .map(|(key, (settings, id, half))| (*key, entry_of(key, settings, *id, *half)))
+                .map(|(key, (settings, id, half))| (*key, entry_of(key.ip().unwrap(), key, settings, *id, *half)))
                 .collect();
             let half = encode(&services, &[]).unwrap();
             prop_assert_eq!(&decode(&half), &services);
@@ -257,7 +262,7 @@ mod tests {
     fn a_service_whose_vip_was_damaged_is_not_found() {
         let key = ServiceKey { address: [10, 0, 0, 1].into(), port: 80, protocol: Protocol::Tcp };
         let entry = ServiceEntry {
-            address: key.address.into(),
+            address: key.ip().unwrap().into(),
             port: 80u16.to_be(),
             protocol: TCP,
             kind: entry_kind::SERVICE,

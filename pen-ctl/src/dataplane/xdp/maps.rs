@@ -247,7 +247,7 @@ pub(super) fn open_slots(pins: &Pins, service: u16) -> io::Result<OpenedSlots> {
             let fd = create_slot_tables(&format!("slots_{service}"))?;
             let slots = Mapped::<Slot>::new(fd.as_fd(), len)?;
             for cell in slots.words() {
-                mapped::write_plain(std::slice::from_ref(cell), &Slot::EMPTY);
+                cell.store(Slot::EMPTY.word(), Ordering::Release);
             }
             sys::pin(fd.as_fd(), &path)?;
             Ok(OpenedSlots { slots, fd, made: true })

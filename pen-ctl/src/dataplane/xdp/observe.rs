@@ -53,7 +53,7 @@ impl XdpPlane {
         let backends = backends
             .iter()
             .filter(|(index, backend)| ours && self.holds(*index, backend))
-            .map(|(_, backend)| (backend.address.to_ip(), backends::target_of(backend)))
+            .map(|(_, backend)| (backend.address.to_ip().into(), backends::target_of(backend)))
             .collect();
         let round = self.maps.round_checksum(entry.service, entry.table_half);
         ObservedService {
@@ -61,16 +61,19 @@ impl XdpPlane {
             backends,
             members: table.and_then(|table| table.members(entry.table_half, round)).cloned(),
             has_table: table.is_some_and(|table| table.names_anyone(entry.table_half)),
+            in_transition: table.map_or(0, |table| table.in_transition(entry.table_half)),
         }
     }
 
     /// What was asked for where the map says the same: it says less (whole seconds, `none` as `flow`).
     fn observed_settings(&self, key: &ServiceKey, entry: &ServiceEntry) -> ServiceSettings {
-        let recorded = self
-            .settings
-            .get(key)
-            .filter(|settings| directory::entry_of(key, settings, entry.service, entry.table_half) == *entry);
-        recorded.copied().unwrap_or_else(|| directory::settings_of(entry))
+        let says = |settings: &&ServiceSettings| {
+            key.ip().is_some_and(|address| {
+                directory::entry_of(address, key, settings, entry.service, entry.table_half) == *entry
+            })
+        };
+        let recorded = self.settings.get(key).filter(says);
+        recorded.cloned().unwrap_or_else(|| directory::settings_of(entry))
     }
 
     /// Whether this is a backend that we put there, and not retired.

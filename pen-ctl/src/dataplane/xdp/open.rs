@@ -5,9 +5,10 @@ use std::fs;
 use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aya::programs::{Program, ProgramError};
+use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use pen_common::abi::{
@@ -22,14 +23,11 @@ use super::interfaces::pinned_links;
 use super::links::xdp_states;
 use super::maps::{Maps, SHAPES, backends_in_use, check_pinned, create_instance, ensure_slots_map};
 use super::pins::{PinLock, Pinned, Pins, discard, inspect, remove};
-use super::{PROGRAM, XdpPlane, directory, privilege, sys};
+use super::{PROGRAM, XdpPlane, directory, load_patiently, number_of, privilege, sys};
 
 /// The program and its maps, as built by `cargo xtask build-ebpf` and committed.
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../pen-ebpf/prebuilt/pen.o"));
-
-/// How often loading is tried while signals interrupt the verifier; libbpf tries as often.
-const LOAD_ATTEMPTS: u32 = 5;
 
 /// What to do with pins that are there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +97,8 @@ impl XdpPlane {
         let maps = Maps::open(&pins)?;
         let guard = LoopGuard::adopt(&maps).map_err(|why| recovery_failed("backend_macs", why))?;
         let log = logger(&mut ebpf);
+        let clock = sys::Jiffies::load()
+            .map_err(|error| OpenError::from_io("load what tells the kernel's clock", &error))?;
         let mut plane = Self {
             pins,
             instance: options.instance,
@@ -113,6 +113,7 @@ impl XdpPlane {
             tables: BTreeMap::new(),
             held: BTreeMap::new(),
             guard,
+            clock: Arc::new(clock),
             unsettled: true,
             log,
         };
@@ -248,21 +249,8 @@ fn load_program(ebpf: &mut Ebpf) -> Result<u32, OpenError> {
     let Some(Program::Xdp(program)) = ebpf.program_mut(PROGRAM) else {
         return Err(recovery_failed(PROGRAM, "the object holds no such program".to_owned()));
     };
-    let mut attempts = 1;
-    while let Err(error) = program.load() {
-        if !was_interrupted(&error) || attempts == LOAD_ATTEMPTS {
-            return Err(failed(&error));
-        }
-        attempts += 1;
-    }
+    load_patiently(|| program.load(), number_of).map_err(|error| failed(&error))?;
     program.info().map(|info| info.id()).map_err(|error| failed(&error))
-}
-
-/// The verifier gives up with EAGAIN when a signal reaches the thread that loads (`do_check` in the kernel's
-/// kernel/bpf/verifier.c): nothing is wrong with the program.
-fn was_interrupted(error: &ProgramError) -> bool {
-    let ProgramError::LoadError { io_error, .. } = error else { return false };
-    io_error.raw_os_error() == Some(libc::EAGAIN)
 }
 
 /// What reads the program's log; without one, forwarding works all the same.

@@ -14,7 +14,7 @@ pub(super) const PERFMON: &str = "CAP_PERFMON";
 const CAP_BPF: Capability = (39, "CAP_BPF");
 
 /// Names of the capabilities that XDP needs and this thread has not.
-pub(super) fn missing() -> Vec<&'static str> {
+pub fn missing() -> Vec<&'static str> {
     effective(OURSELVES).map_or_else(Vec::new, missing_of)
 }
 

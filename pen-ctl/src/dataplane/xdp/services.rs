@@ -3,16 +3,18 @@
 use std::hash::{DefaultHasher, Hasher};
 use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pen_common::abi::{Directory, DirectoryHalf, MAX_SERVICES, NO_BACKEND, SLOTS, ServiceEntry, Slot};
 use pen_common::maglev;
 
+use super::border;
 use super::directory;
 use super::mapped::{self, Mapped};
 use super::maps::{self, open_slots};
 use super::pins::remove;
 use super::sys;
+use super::windows::{self, Window};
 use super::{XdpPlane, failure};
 use crate::dataplane::{DataPlaneError, Member, ServiceKey, ServiceSettings};
 
@@ -43,6 +45,7 @@ impl XdpPlane {
         settings: &ServiceSettings,
     ) -> Result<(), DataPlaneError> {
         let what = || format!("set service {key}");
+        let address = border::vip(key)?;
         let before = self.services.get(key).copied();
         let (id, half) = match before {
             Some(entry) => (entry.service, entry.table_half),
@@ -53,7 +56,7 @@ impl XdpPlane {
             let table = self.open_table(id).map_err(|error| failure(what(), error))?;
             self.tables.insert(id, table);
         }
-        self.services.insert(*key, directory::entry_of(key, settings, id, half));
+        self.services.insert(*key, directory::entry_of(address, key, settings, id, half));
         if let Err(error) = self.write_directory() {
             match before {
                 Some(entry) => self.services.insert(*key, entry),
@@ -61,7 +64,7 @@ impl XdpPlane {
             };
             return Err(failure(what(), error));
         }
-        self.settings.insert(*key, *settings);
+        self.settings.insert(*key, settings.clone());
         Ok(())
     }
 
@@ -85,19 +88,22 @@ impl XdpPlane {
         };
         let owners = members
             .iter()
-            .map(|member| self.index_of(entry.service, member.address).ok_or(member.address))
-            .collect::<Result<Vec<u16>, _>>()
-            .map_err(|address| failure(what(), format!("it has no backend {address}")))?;
+            .map(|member| {
+                let index = self.index_of(entry.service, border::backend(member.address)?);
+                index.ok_or_else(|| failure(what(), format!("it has no backend {}", member.address)))
+            })
+            .collect::<Result<Vec<u16>, DataPlaneError>>()?;
         let seed = self.seed();
-        let table = share(seed, members, &owners);
+        let table = share(seed, &border::members(members)?, &owners);
 
         self.settle().map_err(|error| failure(what(), error))?;
         // The half in use is what the map says, even if someone else flipped it.
         let half = 1 - (self.active_entry(key).unwrap_or(entry).table_half & 1);
+        let window = self.window(&entry).map_err(|error| failure(what(), error))?;
         let Some(slots) = self.tables.get_mut(&entry.service) else {
             return Err(failure(what(), "its slot tables are missing"));
         };
-        let checksum = slots.write(half, &table);
+        let checksum = slots.write(half, &table, window);
         let round = self.maps.write_round(entry.service, half, members, &owners);
         slots.written = Some(Written { members: members.to_vec(), half, checksum, round });
         self.flip_table(key, half).map_err(|error| failure(what(), error))
@@ -124,7 +130,7 @@ impl XdpPlane {
         self.seed_cell().load(Ordering::Acquire)
     }
 
-    fn seed_cell(&self) -> &std::sync::atomic::AtomicU64 {
+    fn seed_cell(&self) -> &AtomicU64 {
         &self.maps.directory.words()[offset_of!(Directory, seed) / 8]
     }
 
@@ -228,47 +234,60 @@ impl Table {
         self.any_slot(half, |slot| slot.owner != NO_BACKEND)
     }
 
-    /// Whether the table in use names this backend, as an owner or a previous one.
+    /// Whether the table in use names this backend as an owner.
     pub(super) fn names(&self, half: u32, index: u16) -> bool {
-        self.any_slot(half, |slot| slot.owner == index || slot.previous == index)
+        self.any_slot(half, |slot| slot.owner == index)
+    }
+
+    /// How many slots of the table in use are changing owner.
+    pub(super) fn in_transition(&self, half: u32) -> u32 {
+        self.cells(half).iter().filter(|cell| windows::is_marked(windows::slot(cell))).count() as u32
+    }
+
+    /// Whoever is removed never gets its flows back: slots that were its before are their owners' altogether.
+    pub(super) fn forget_previous(&self, half: u32, index: u16) {
+        for cell in self.cells(half) {
+            let slot = windows::slot(cell);
+            if slot.previous == index {
+                windows::replace(cell, slot, Slot { previous: slot.owner, ..slot });
+            }
+        }
     }
 
     fn any_slot(&self, half: u32, test: impl Fn(&Slot) -> bool) -> bool {
-        self.cells(half).iter().any(|cell| {
-            mapped::read_plain::<Slot>(std::slice::from_ref(cell)).is_some_and(|slot| test(&slot))
-        })
+        self.cells(half).iter().any(|cell| test(&windows::slot(cell)))
     }
 
-    fn write(&mut self, half: u32, owners: &[u16]) -> u64 {
-        for (cell, owner) in self.cells(half).iter().zip(owners) {
-            mapped::write_plain(std::slice::from_ref(cell), &Slot::owned_by(*owner));
+    /// Writes who owns each slot into the half that is not in use; gives its checksum. What the slots were before is in the
+    /// other half.
+    fn write(&mut self, half: u32, owners: &[u16], window: Option<Window>) -> u64 {
+        for ((cell, before), owner) in self.cells(half).iter().zip(self.cells(1 - half)).zip(owners) {
+            let given = |window: Window| window.given(windows::slot(before), *owner);
+            let slot = window.map_or(Slot::owned_by(*owner), given);
+            cell.store(slot.word(), Ordering::Release);
         }
         self.checksum(half)
     }
 
+    /// Of the owners alone: phases move by themselves.
     fn checksum(&self, half: u32) -> u64 {
         let mut hasher = DefaultHasher::new();
         for cell in self.cells(half) {
-            hasher.write_u64(cell.load(Ordering::Acquire));
+            hasher.write_u16(windows::slot(cell).owner);
         }
         hasher.finish()
     }
 
-    fn cells(&self, half: u32) -> &[std::sync::atomic::AtomicU64] {
-        let start = (half & 1) as usize * HALF;
-        self.slots.words().get(start..start + HALF).unwrap_or_default()
+    pub(super) fn cells(&self, half: u32) -> &[AtomicU64] {
+        windows::cells(&self.slots, half)
     }
 }
 
 /// A Maglev table of backend indexes.
-fn share(seed: u64, members: &[Member], owners: &[u16]) -> Vec<u16> {
-    let members: Vec<maglev::Member> = members
-        .iter()
-        .map(|member| maglev::Member { address: member.address.into(), weight: member.weight })
-        .collect();
+fn share(seed: u64, members: &[maglev::Member], owners: &[u16]) -> Vec<u16> {
     let mut table = vec![NO_BACKEND; HALF];
     let mut turns = vec![maglev::Turn::default(); members.len()];
-    maglev::build(seed, &members, &mut table, &mut turns);
+    maglev::build(seed, members, &mut table, &mut turns);
     for slot in &mut table {
         *slot = owners.get(usize::from(*slot)).copied().unwrap_or(NO_BACKEND);
     }

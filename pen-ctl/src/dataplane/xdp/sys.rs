@@ -18,7 +18,7 @@ mod ticks;
 
 pub(super) use batches::{Batches, delete_all};
 pub(super) use statistics::driver_statistics;
-pub(super) use ticks::jiffies;
+pub(super) use ticks::Jiffies;
 
 // Numbers of commands, types and flags: linux/bpf.h (stable kernel interface).
 const BPF_MAP_CREATE: u32 = 0;

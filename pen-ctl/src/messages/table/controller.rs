@@ -29,12 +29,30 @@ fn names(stage: &Stage) -> Vec<Row> {
             "service web has no backend 10.0.0.99",
             "`pen-ctl backend list web` shows those it has",
         ),
+        copied(
+            "attach to eth0: the proxy listens on sockets and attaches to no interface; leave that out, or end the proxy and run XDP (`run --dataplane xdp`)",
+            "attaches to no interface",
+            "attach to eth0",
+            "leave that out",
+        ),
+        copied(
+            "detach from lo: the proxy listens on sockets and attaches to no interface; nothing is to be done; to end a service here, `service remove`",
+            "attaches to no interface",
+            "detach from lo",
+            "nothing is to be done",
+        ),
         stage.typed("attach eth9", "there is no interface", "eth9", "`ip link` shows those there are"),
         stage.typed(
             "attach tun0",
             "carries no Ethernet frames",
             "interface tun0",
             "attach to an Ethernet interface",
+        ),
+        stage.typed(
+            "attach --mode native bond0",
+            "in native mode it would forward nothing",
+            "interface bond0",
+            "attach its ports: eth2",
         ),
     ]
 }

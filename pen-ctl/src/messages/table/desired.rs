@@ -1,12 +1,13 @@
 //! The rules that a desired state obeys.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use super::super::stage::Stage;
 use super::super::{Row, refused};
-use crate::dataplane::{Affinity, Scheduler, ServiceKey};
+use crate::check::{self, Check, Health};
+use crate::dataplane::{Affinity, Kind, Scheduler, ServiceKey};
 use crate::own_address;
-use crate::state::desired::{Backend, Desired, Health, InterfaceSpec, Service, TcpHealth};
+use crate::state::desired::{Backend, Desired, InterfaceSpec, Service};
 use crate::state::validate;
 use crate::surroundings::Link;
 use crate::surroundings::testing::link;
@@ -50,6 +51,12 @@ fn services(stage: &Stage) -> Vec<Row> {
         ),
         add("--transition 1500ms", "transition = 1s 500ms is not in whole seconds", "use whole seconds"),
         add("--transition 48h", "transition = 2days is too long", "use at most 1day"),
+        add("--slow-start 48h", "slow_start = 2days is too long", "use at most 1day"),
+        add(
+            "--on-change tell",
+            "on_change does not name its program by the whole path",
+            "/usr/local/bin/tell",
+        ),
         add("--transition 0", "transition = 0s is too short", "use at least 1s"),
         stage.typed(
             "service add web 10.0.0.102:80/tcp",
@@ -138,17 +145,37 @@ fn backends(stage: &Stage) -> Vec<Row> {
 
 fn checks(stage: &Stage) -> Vec<Row> {
     let check = |vip: &str, health: &str, what, to_do: &'static str| {
+        let kind = health.split(',').next().unwrap_or_default();
         stage.typed(
             &format!("service add x {vip} --health {health}"),
             what,
-            "service x: health check tcp: ",
+            format!("service x: health check {kind}: "),
             to_do,
         )
     };
+    let web = |health: &str, what, to_do| check("10.0.0.101:80/tcp", health, what, to_do);
     let every_port = "an every-port service has no port to check";
     vec![
         check("10.0.0.101:*/tcp", "tcp", every_port, "say which, as tcp,port=80"),
-        check("10.0.0.101:80/tcp", "tcp,interval=1ms", "interval = 1ms is out of range", "use 10ms to 1h"),
+        web("tcp,interval=1ms", "interval = 1ms is out of range", "use 10ms to 1h"),
+        web("tcp,max_hold=2days", "max_hold = 2days is out of range", "use at most 1day"),
+        web("agent", "an agent listens on a port of its own", "say which, as agent,port=9000"),
+        web("http,method=G3T", "`G3T` is not a method of HTTP", "use GET or HEAD"),
+        web("http,method=CONNECT", "CONNECT asks for no path", "use GET or HEAD"),
+        web("http,method=HEAD,body=x", "the answer to HEAD has no body", "use GET, or leave `body` out"),
+        web("http,body=", "body is empty, which every answer holds", "write a text, or leave `body` out"),
+        web("http,path=x", "path `x` is not one", "write it as /healthz"),
+        web("http,host=", "host `` is not one", "write it as www.example.com"),
+        web("https,host=a..b", "`a..b` is not a name that a certificate can be for", "set `sni`, too"),
+        web("https,sni=", "sni `` is not a name", "write it as www.example.com"),
+        web("https,ca=own.pem", "ca `own.pem` is not a whole path", "write it as /etc/ssl/own.pem"),
+        web("https,ca=/x,verify=false", "ca says whom to trust, and verify = false trusts", "leave one"),
+        web("dns,name=a..b", "`a..b` is not a name of the DNS", "write it as example.com"),
+        web("dns,type=Q", "`Q` is not a type of record to ask for", "use A, AAAA, NS"),
+        web("dns,rcode=?", "`?` is not a response code", "use NOERROR, NXDOMAIN"),
+        web("smtp,helo=", "helo is not a name", "write a host name"),
+        web("exec", "there is no command", "write command = [\"/usr/local/bin/check\""),
+        web("exec,command=true", "the program is not named by its whole path", "/usr/local/bin/check"),
     ]
 }
 
@@ -156,7 +183,7 @@ fn checks(stage: &Stage) -> Vec<Row> {
 fn numbers() -> Vec<Row> {
     let web = || Service::new("web".into(), "10.0.0.100:80/tcp".parse().unwrap());
     let with = |change: &dyn Fn(&mut Backend)| {
-        let mut backend = Backend::new(IpAddr::from([10, 0, 0, 11]));
+        let mut backend = Backend::new([10, 0, 0, 11].into());
         change(&mut backend);
         Service { backends: vec![backend], ..web() }
     };
@@ -169,6 +196,7 @@ fn numbers() -> Vec<Row> {
         ..Service::new(format!("s{n}"), format!("10.9.{}.{}:80/tcp", n >> 8, n & 0xff).parse().unwrap())
     };
     let state = |services| Desired { services, ..Desired::new(1) };
+    let of = |service: &Service| validate::desired(&state(vec![service.clone()]), Kind::Xdp);
     let crowd =
         Service { scheduler: Scheduler::RoundRobin, affinity: Affinity::Flow, backends: many(4097), ..web() };
     let services = state((0..5000).map(|n| service(n, Vec::new())).collect());
@@ -176,13 +204,18 @@ fn numbers() -> Vec<Row> {
     let interfaces: Vec<_> = (0..1000).map(|n| InterfaceSpec::new(format!("eth{n}"))).collect();
     let small = Desired { tracking_clients: 5, ..Desired::new(1) };
     let on = "backend 10.0.0.11 of service web";
-    let port = Health::Tcp(TcpHealth { port: Some(0), ..TcpHealth::default() });
+    let port = Health::Checked(Box::new(Check { port: Some(0), ..Check::of(check::Kind::Tcp) }));
     let port = Service { health: Some(port), ..web() };
     let all = Service { vip: ServiceKey { port: 0, ..web().vip }, ..web() };
-    let links = [(2, Link { addresses: [web().vip.address].into(), ..link(2, "eth0") })].into();
-    let own = with(&|backend| backend.address = web().vip.address);
+    let links = [(2, Link { addresses: [web().vip.ip().unwrap()].into(), ..link(2, "eth0") })].into();
+    let own = with(&|backend| backend.address = web().vip.ip().unwrap().into());
     vec![
-        refused(validate::desired(&small), "is out of range", "tracking_clients = 5", "use 1024 to 16777216"),
+        refused(
+            validate::desired(&small, Kind::Xdp),
+            "is out of range",
+            "tracking_clients = 5",
+            "use 1024 to 16777216",
+        ),
         refused(
             validate::interfaces(&interfaces),
             "interfaces are too many",
@@ -190,42 +223,37 @@ fn numbers() -> Vec<Row> {
             "pen attaches to at most",
         ),
         refused(
-            validate::service(&crowd),
+            of(&crowd),
             "4097 backends are too many for scheduler `round-robin`",
             "service web",
             "use scheduler `maglev`",
         ),
-        refused(validate::desired(&services), "services are too many", "5000", "remove one first"),
+        refused(validate::desired(&services, Kind::Xdp), "services are too many", "5000", "remove one first"),
         refused(
-            validate::desired(&backends),
+            validate::desired(&backends, Kind::Xdp),
             "backends over all services are too many",
             "80000",
             "remove some first",
         ),
         refused(
-            validate::service(&with(&|backend| backend.weight = 0)),
+            of(&with(&|backend| backend.weight = 0)),
             "has weight 0, out of range",
             on,
             "use 1 to 1000; `--state drain` keeps newcomers away",
         ),
         refused(
-            validate::service(&with(&|backend| backend.vlan = Some(5000))),
+            of(&with(&|backend| backend.vlan = Some(5000))),
             "has VLAN 5000, out of range",
             on,
             "use 1 to 4094",
         ),
         refused(
-            validate::service(&with(&|backend| backend.remove_at = Some(u64::MAX))),
+            of(&with(&|backend| backend.remove_at = Some(u64::MAX))),
             "is to be removed after the year 9999",
             on,
             "use one before 253402300800",
         ),
-        refused(
-            validate::service(&port),
-            "port 0 cannot be",
-            "service web: health check tcp: ",
-            "use 1 to 65535",
-        ),
+        refused(of(&port), "port 0 cannot be", "service web: health check tcp: ", "use 1 to 65535"),
         refused(
             own_address::refuse(&Desired::new(1), &state(vec![all]), &links),
             "is this machine's own address on eth0",
@@ -233,7 +261,7 @@ fn numbers() -> Vec<Row> {
             "use a VIP that this machine does not have, or name the ports",
         ),
         refused(
-            validate::service(&own),
+            of(&own),
             "is the service's own VIP",
             "backend 10.0.0.100 of service web",
             "use the address that the backend has for itself",

@@ -19,7 +19,12 @@ pub(super) fn rows(stage: &Stage) -> Vec<Row> {
     let broken = stage.file("[[service]\n");
     vec![
         stage.typed_words(&["check", &broken], "unclosed", format!("{broken}:1:11: "), own_words),
-        check("htpp = 1", "unknown key `htpp` in a configuration", "1:1", "known are seed, interfaces"),
+        check(
+            "htpp = 1",
+            "unknown key `htpp` in a configuration",
+            "1:1",
+            "known are dataplane, seed, interfaces",
+        ),
         check(
             "flood_inserts_per_cpu = 1",
             "`flood_inserts_per_cpu` of a configuration is not supported yet",
@@ -32,6 +37,12 @@ pub(super) fn rows(stage: &Stage) -> Vec<Row> {
             "1:8",
             "such as \"1f2e3d4c5b6a7988\"",
         ),
+        check(
+            "[[service]]\nhealth = { kind = \"http\", status = [200] }",
+            "invalid type",
+            "2:36",
+            "expected a status such as 200, or several as \"200-399\" or \"200 204\"",
+        ),
         check("seed = 1", "invalid type", "1:8", "expected 1 to 16 hexadecimal digits in quotes"),
         check("tracking_clients = 5", "tracking_clients 5 is out of range", "1:20", "use 1024 to 16777216"),
         check("interfaces = [1]", "invalid type", "1:15", "expected an interface such as \"eth0\" or"),
@@ -40,6 +51,18 @@ pub(super) fn rows(stage: &Stage) -> Vec<Row> {
             "`9080` is not an IP address and port to listen on",
             "1:8",
             "write for example 127.0.0.1:9080",
+        ),
+        check(
+            "[[service]]\nhealth = { rise = 1 }",
+            "a health check needs a kind",
+            "2:10",
+            "write kind = \"tcp\"",
+        ),
+        check(
+            "[[service]]\nhealth = \"default\"",
+            "unknown health check `default`",
+            "2:10",
+            "leave `health` out",
         ),
         check(
             "[[service]]\nname = \"web\"",
@@ -66,8 +89,8 @@ pub(super) fn rows(stage: &Stage) -> Vec<Row> {
             "it can be in the file only once",
         ),
         check(
-            &backends("{ address = \"127.0.0.1\" }"),
-            "is a loopback address",
+            &backends("{ address = \"224.0.0.1\" }"),
+            "is a multicast address",
             "4:12",
             "use the address of a server",
         ),

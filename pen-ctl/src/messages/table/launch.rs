@@ -2,7 +2,6 @@
 
 use std::io;
 
-use super::super::stage::Stage;
 use super::super::{Row, ToDo, copied, row};
 use crate::cli::error::CliError;
 use crate::launch::StartError;
@@ -14,13 +13,24 @@ pub(super) fn rows() -> Vec<Row> {
 
 fn starts() -> Vec<Row> {
     let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
-    let stage = Stage::empty();
     let ended =
         StartError::Ended { why: "no BPF file system at /x".into(), log: Some("/var/log/pen.log".into()) };
     let silent =
         StartError::Silent { socket: "/run/pen/pen.sock".into(), look_at: "/var/log/pen.log".into() };
     vec![
-        stage.typed("run --dataplane proxy", "is not supported yet", "data plane proxy", "use xdp"),
+        copied(
+            "the proxy cannot run while XDP is attached with the pins of this state: packets would flow past it; `pen-ctl stop --detach` ends that first",
+            "packets would flow past it",
+            "the proxy",
+            "`pen-ctl stop --detach`",
+        ),
+        copied(
+            "this state last ran as xdp, and XDP cannot be here now: XDP needs Linux; mend that, or run the proxy with `pen-ctl run --dataplane proxy`",
+            "XDP cannot be here now",
+            "this state",
+            "`pen-ctl run --dataplane proxy`",
+        ),
+        row(StartError::NoXdp, "XDP needs Linux", "a controller", "run `pen-ctl run --dataplane proxy`"),
         row(
             StartError::Spawn(denied()),
             "start a controller: permission denied",

@@ -184,10 +184,10 @@ fn doctor() -> Vec<Row> {
             "leave them out, and type what it prints",
         ),
         copied(
-            "the data plane xdp needs Linux, and others are not supported yet; run it on Linux",
+            "the data plane xdp needs Linux; use --dataplane proxy here",
             "needs Linux",
             "the data plane xdp",
-            "run it on Linux",
+            "use --dataplane proxy here",
         ),
     ]
 }

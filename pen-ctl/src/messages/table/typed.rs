@@ -2,6 +2,7 @@
 
 use super::super::stage::Stage;
 use super::super::{Row, refused};
+use crate::dataplane::{Kind, UnixPath};
 use crate::server::tcp;
 
 pub(super) fn rows(stage: &Stage) -> Vec<Row> {
@@ -17,6 +18,14 @@ fn addresses(stage: &Stage) -> Vec<Row> {
             "write VIP:PORT/PROTO, for example",
         )
     };
+    let backend = |text: &str, what| {
+        let on = format!("backend address `{text}`");
+        stage.typed(&format!("backend add web {text}"), what, on, "write it as 10.0.0.11")
+    };
+    let unix = |text: &str, what| {
+        let on = format!("`{}` is not the path", text.escape_debug());
+        refused(text.parse::<UnixPath>(), what, on, "write it as /run/app.sock")
+    };
     vec![
         vip("10.0.0.101:80", "is not a service address: no protocol"),
         vip("10.0.0.101:80/sctp", "the protocol is neither tcp nor udp"),
@@ -24,18 +33,15 @@ fn addresses(stage: &Stage) -> Vec<Row> {
         vip("2001:db8::1:80/tcp", "the VIP is not an IP address (IPv6 goes in brackets)"),
         vip("10.0.0.101:+80/tcp", "the port is not a number"),
         vip("10.0.0.101:0/tcp", "the port is not 1–65535 or *"),
-        stage.typed(
-            "backend add web ten",
-            "is not an IP address",
-            "backend address `ten`",
-            "write it as 10.0.0.11",
-        ),
-        stage.typed(
-            "backend add web 10.0.0.12:80",
-            "has a port",
-            "backend address `10.0.0.12:80`",
-            "leave it out",
-        ),
+        backend("ten", "neither an IP address, with or without a port, nor the path of a Unix socket"),
+        backend("10.0.0.12:0", "on port 0, which cannot be"),
+        backend("[fe80::1%2]:80", "one with a zone"),
+        unix("run/", "it does not start with `/`"),
+        unix("/run/", "it ends with `/`"),
+        unix("/run/\u{7}", "it contains a control character"),
+        unix(&format!("/{}", "a".repeat(200)), "it is longer than 103 bytes"),
+        stage.typed("service add x /run/x", "is a Unix socket", "VIP /run/x", "use an IP address"),
+        stage.typed("backend add web 10.0.0.12:80", "has a port", "backend 10.0.0.12:80", "leave it out"),
         stage.typed(
             "backend add web 10.0.0.12 --mac 02:00",
             "is not a MAC address",
@@ -53,6 +59,12 @@ fn addresses(stage: &Stage) -> Vec<Row> {
             "is neither an address nor a prefix",
             "`ten`",
             "write 192.0.2.7 or 192.0.2.0/24",
+        ),
+        stage.typed(
+            "service set web --proxy-protocol-from 10.0.0.1/8",
+            "is an address with the length of a prefix",
+            "service web: proxy_protocol_from: `10.0.0.1/8`",
+            "write 10.0.0.0/8 or 10.0.0.1",
         ),
         stage.asked(
             "GET /v1/clients/ten",
@@ -81,13 +93,7 @@ fn times_and_kinds(stage: &Stage) -> Vec<Row> {
             "--scheduler random",
             "unknown scheduler",
             "unknown scheduler `random`",
-            "use maglev or round-robin",
-        ),
-        add(
-            "--scheduler least-connections",
-            "is not supported yet",
-            "scheduler `least-connections`",
-            "use maglev",
+            "use maglev, round-robin or least-connections",
         ),
         add(
             "--affinity odd",
@@ -95,18 +101,55 @@ fn times_and_kinds(stage: &Stage) -> Vec<Row> {
             "affinity: ",
             "expected one of `client`, `flow`, `none`",
         ),
-        add("--health ping", "unknown health check", "unknown health check `ping`", "use tcp or none"),
-        health("http", "`http` is not supported yet", "use tcp or none"),
+        add("--health ping", "unknown health check", "unknown health check `ping`", "use none, tcp, http"),
         health("none,rise=3", "`none` takes no other keys", "leave them out"),
         health("tcp,fast", "`fast` is not key=value", "as in tcp,interval=2s"),
+        health("tcp,way=dsr,path=direct", "two different ways", "leave one of them out"),
+        health("http,path=/a,path=/b", "`path` is said twice", "leave one of them out"),
+        add(
+            "--health service",
+            "unknown health check",
+            "unknown health check `service`",
+            "leave `health` out",
+        ),
         health("tcp,port=x", "port must be a number", "from 1 to 65535"),
         health("tcp,rise=0", "rise must be a number", "from 1 to 100"),
-        health("tcp,speed=1", "unknown key `speed`", "known are port, interval, timeout, rise, fall"),
+        health("tcp,speed=1", "takes no key `speed`", "it takes port, interval, timeout, rise, fall"),
+        health("https,verify=yes", "verify must be true or false", "true or false"),
+        health("smtp,verify=true", "takes verify, sni and ca for TLS only", "write starttls = true as well"),
+        add(
+            "--health http,status=ok",
+            "are not statuses of HTTP",
+            "health: `ok`",
+            "write them as 200, 200-399",
+        ),
+        add(r"--health udp,send=\q", r"`\q` means nothing", r"health: `\q`", r"write a byte as \x0a"),
         stage.typed(
             "backend add web 10.0.0.12 --weight 0",
             "weight 0 is out of range",
             "backend 10.0.0.12 of service web",
             "use 1 to 1000",
+        ),
+        stage.asked(
+            "PATCH /v1/services/web",
+            r#"{"panic":101}"#,
+            "panic 101 is out of range",
+            "panic 101",
+            "use 0 to 100",
+        ),
+        stage.asked(
+            "PATCH /v1/services/web",
+            r#"{"on_change":1}"#,
+            "expected a command such as",
+            "on_change: ",
+            "[\"/usr/local/bin/tell\", \"-x\"]",
+        ),
+        refused("raw".parse::<Kind>(), "unknown data plane", "`raw`", "use xdp or proxy"),
+        stage.typed(
+            "backend set web 10.0.0.12 --soft-limit 0",
+            "limit 0 is out of range",
+            "backend 10.0.0.12 of service web: soft_limit: ",
+            "use 1 to 4294967295",
         ),
         stage.typed(
             "backend remove web 10.0.0.11 --drain soon",
@@ -138,11 +181,20 @@ fn json(stage: &Stage) -> Vec<Row> {
             "transition: ",
             "expected a duration in quotes such as \"500ms\" or \"10m\"",
         ),
-        service(r#"{"scheduler":1}"#, "scheduler: ", "expected \"maglev\" or \"round-robin\""),
+        service(
+            r#"{"scheduler":1}"#,
+            "scheduler: ",
+            "expected \"maglev\", \"round-robin\" or \"least-connections\"",
+        ),
+        service(
+            r#"{"proxy_protocol_from":[1]}"#,
+            "proxy_protocol_from: ",
+            "expected an address or a prefix such as \"192.0.2.0/24\"",
+        ),
         service(r#"{"health":1}"#, "health: ", "expected \"none\", \"tcp\" or a table such as"),
-        service(r#"{"health":{"kind":1}}"#, "health: ", "expected \"none\" or \"tcp\""),
+        service(r#"{"health":{"kind":1}}"#, "health: ", "expected a kind of check such as \"tcp\""),
         backend(r#"{"mac":1}"#, "mac: ", "expected a MAC address such as \"02:00:00:00:00:01\""),
-        backend(r#"{"address":1}"#, "address: ", "expected an IP address such as \"10.0.0.11\""),
+        backend(r#"{"address":1}"#, "address: ", "expected an address such as \"10.0.0.11\""),
         backend(r#"{"weight":"x"}"#, "weight: ", "expected a number from 1 to 1000"),
         stage.asked(
             "PATCH /v1/services/web",

@@ -23,6 +23,18 @@ fn opening() -> Vec<Row> {
             home.path().display().to_string(),
             "mount one: mount -t bpf bpf",
         ),
+        copied(
+            "set service /run/app.sock: a Unix socket gets no packets; use an IP address without a port, or run the proxy (`run --dataplane proxy`)",
+            "a Unix socket gets no packets",
+            "/run/app.sock",
+            "run the proxy",
+        ),
+        copied(
+            "set backend 10.0.0.11:80: packets can only be forwarded to an IP address, on the port they came to; use an IP address without a port, or run the proxy (`run --dataplane proxy`)",
+            "on the port they came to",
+            "10.0.0.11:80",
+            "run the proxy",
+        ),
         row(privileges, "not privileged enough for XDP", "CAP_BPF and CAP_NET_ADMIN missing", "run as root"),
         row(
             OpenError::InUse { dir: dir(), pid: Some(7) },

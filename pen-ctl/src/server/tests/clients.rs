@@ -6,7 +6,7 @@ use super::*;
 use crate::api::document::clients::{ClientList, ClientShow, ForgetDocument};
 use crate::api::event::Filter;
 use crate::dataplane::clients::{Clients, Fate, Remembered, Standing};
-use crate::dataplane::{DataPlaneError, ServiceKey, TrackingUse};
+use crate::dataplane::{BackendAddress, DataPlaneError, ServiceKey, TrackingUse};
 use crate::journal::{Journal, News};
 use crate::state::desired::{Backend, Service};
 use crate::tracked::View;
@@ -134,7 +134,7 @@ impl Clients for Endless {
         Ok(TrackingUse::default())
     }
 
-    fn newcomer(&self, _: &ServiceKey, _: IpAddr) -> Result<Option<IpAddr>, DataPlaneError> {
+    fn newcomer(&self, _: &ServiceKey, _: IpAddr) -> Result<Option<BackendAddress>, DataPlaneError> {
         Ok(None)
     }
 }
@@ -194,7 +194,7 @@ impl Clients for Gradual {
         Ok(TrackingUse::default())
     }
 
-    fn newcomer(&self, _: &ServiceKey, _: IpAddr) -> Result<Option<IpAddr>, DataPlaneError> {
+    fn newcomer(&self, _: &ServiceKey, _: IpAddr) -> Result<Option<BackendAddress>, DataPlaneError> {
         Ok(None)
     }
 }

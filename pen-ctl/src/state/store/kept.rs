@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::api::plain;
+use crate::dataplane::Kind;
 use crate::state::desired::Desired;
 use crate::state::validate;
 
@@ -75,6 +76,11 @@ impl Kept {
         }
     }
 
+    /// What moved packets last, as far as that is known.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        self.dataplane.as_deref().and_then(|name| name.parse().ok())
+    }
+
     /// The state from before what is on trial, if anything is.
     pub(super) fn rolled_back(&self) -> Option<Self> {
         let trial = self.trial.clone()?;
@@ -112,7 +118,9 @@ impl Kept {
         let kept: Self = serde_json::from_slice(bytes).map_err(|error| unreadable(path, &error))?;
         let states = kept.trial.iter().map(|trial| &trial.before).chain([&kept.desired]);
         for desired in states {
-            validate::desired(desired).map_err(|error| nowhere(path, error.message, RECOVER))?;
+            // By the rules of either data plane: while one takes over from the other, its file may stand beside the
+            // other's name. A start asks for the rules of the one that it takes.
+            validate::fits(desired).map_err(|error| nowhere(path, error.message, RECOVER))?;
         }
         Ok(kept)
     }

@@ -26,12 +26,12 @@ fn what_was_kept_is_there_after_a_restart() {
         assert!(store.is_empty());
         let desired = wanted(&store, "eth0");
         store.replace_from_file(desired.clone(), "abc", None).unwrap();
-        store.set_dataplane("xdp").unwrap();
+        store.set_dataplane(Kind::Xdp).unwrap();
         (desired, store.ensure_instance().unwrap())
     };
     let mut store = Store::open(&directory).unwrap();
     assert_eq!(store.desired(), &desired);
-    assert_eq!((store.applied(), store.dataplane()), (Some("abc"), Some("xdp")));
+    assert_eq!((store.applied(), store.dataplane()), (Some("abc"), Some(Kind::Xdp)));
     assert_eq!(store.ensure_instance().unwrap(), id);
     assert!(!store.is_empty());
     let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;

@@ -48,18 +48,23 @@ fn wrong_service_addresses_are_refused_with_the_reason() {
 }
 
 #[test]
-fn a_port_on_a_backend_is_told_apart_from_nonsense() {
-    assert!(backend_address("10.0.0.11:80").unwrap_err().0.contains("has a port"));
-    assert!(backend_address("[2001:db8::1]:80").unwrap_err().0.contains("has a port"));
-    assert!(backend_address("10.0.0.300").unwrap_err().0.contains("not an IP address"));
-    assert_eq!(backend_address("2001:db8::1").unwrap().to_string(), "2001:db8::1");
-}
-
-#[test]
 fn mac_addresses_read_as_written() {
     let mac: Mac = "02:00:0a:FF:00:01".parse().unwrap();
     assert_eq!(mac.to_string(), "02:00:0a:ff:00:01");
     for text in ["", "02:00:00:00:00", "02:00:00:00:00:01:02", "+2:00:00:00:00:01", "2:0:0:0:0:1"] {
         assert!(text.parse::<Mac>().is_err(), "{text}");
     }
+}
+
+#[test]
+fn an_address_that_is_part_of_a_network_is_not_taken_for_all_of_it() {
+    for (text, same) in
+        [("10.0.0.0/8", "10.0.0.0/8"), ("10.0.0.1", "10.0.0.1/32"), ("2001:db8::/32", "2001:db8::/32")]
+    {
+        assert_eq!(network(text).unwrap().to_string(), same);
+    }
+    let refused = |text: &str| network(text).unwrap_err().to_string();
+    assert!(refused("10.0.0.1/8").ends_with("write 10.0.0.0/8 or 10.0.0.1"));
+    assert!(refused("2001:db8::1/32").ends_with("write 2001:db8::/32 or 2001:db8::1"));
+    assert!(refused("ten").contains("neither an address nor a prefix"));
 }

@@ -1,7 +1,11 @@
 //! Each rule of a desired state, broken once.
 
 use super::*;
+use crate::check::{Check, Kind as CheckKind, Pace};
+use crate::dataplane::Scheduler;
 use crate::state::spec::{BackendSpec, ServiceSpec};
+
+mod kinds;
 
 fn web() -> ServiceSpec {
     toml::from_str(
@@ -17,7 +21,7 @@ fn with(services: &[ServiceSpec]) -> Desired {
 }
 
 fn refused(desired_state: &Desired) -> String {
-    let error = desired(desired_state).unwrap_err();
+    let error = desired(desired_state, Kind::Xdp).unwrap_err();
     assert!(!error.hint.is_empty(), "{error} says not what to do");
     assert!(!error.to_string().contains('\n'), "{error} is more than one line");
     error.to_string()
@@ -38,7 +42,7 @@ fn backend_refused(backend: &str, why: &str) {
 
 #[test]
 fn a_plain_service_is_fine() {
-    desired(&with(&[web()])).unwrap();
+    desired(&with(&[web()]), Kind::Xdp).unwrap();
 }
 
 #[test]
@@ -54,6 +58,8 @@ fn vips_must_be_reachable_addresses() {
         ("0.0.0.0:80/tcp", "unspecified"),
         ("127.0.0.1:80/tcp", "loopback"),
         ("224.0.0.1:80/tcp", "multicast"),
+        ("240.1.2.3:80/tcp", "which health checks keep for themselves"),
+        ("[fd70:656e:9c4d::1]:80/tcp", "which health checks keep for themselves"),
         ("255.255.255.255:80/tcp", "broadcast"),
         ("[::1]:80/tcp", "loopback"),
         ("[ff02::1]:80/tcp", "multicast"),
@@ -107,7 +113,7 @@ fn more_services_than_fit_are_refused() {
         };
         with(&(0..count).map(one).collect::<Vec<_>>())
     };
-    desired(&many(abi::MAX_SERVICES)).unwrap();
+    desired(&many(abi::MAX_SERVICES), Kind::Xdp).unwrap();
     assert!(refused(&many(abi::MAX_SERVICES + 1)).contains("too many"));
 }
 
@@ -115,11 +121,13 @@ fn more_services_than_fit_are_refused() {
 fn health_and_times_stay_in_range() {
     let health = |text: &str| ServiceSpec { health: Some(Some(text.parse().unwrap())), ..web() };
     service_refused(health("tcp,interval=1ms"), "interval = 1ms");
-    let tcp = |tcp: TcpHealth| ServiceSpec { health: Some(Some(Health::Tcp(tcp))), ..web() };
-    service_refused(tcp(TcpHealth { rise: 0, ..TcpHealth::default() }), "rise = 0");
-    service_refused(tcp(TcpHealth { port: Some(0), ..TcpHealth::default() }), "port 0");
+    let with_pace = |pace| Health::Checked(Box::new(Check { pace, ..Check::of(CheckKind::Tcp) }));
+    let of = |health| ServiceSpec { health: Some(Some(health)), ..web() };
+    service_refused(of(with_pace(Pace { rise: 0, ..Pace::default() })), "rise = 0");
+    let port = Check { port: Some(0), ..Check::of(CheckKind::Tcp) };
+    service_refused(of(Health::Checked(Box::new(port))), "port 0");
     let every_port = ServiceSpec { vip: Some("10.0.0.100:*/tcp".parse().unwrap()), ..web() };
-    desired(&with(std::slice::from_ref(&every_port))).unwrap();
+    desired(&with(std::slice::from_ref(&every_port)), Kind::Xdp).unwrap();
     service_refused(
         ServiceSpec { health: Some(Some("tcp".parse().unwrap())), ..every_port },
         "no port to check",
@@ -148,7 +156,7 @@ fn interface_names_obey_the_kernels_rules() {
 #[test]
 fn round_robin_remembers_everyone_or_is_refused() {
     let turns = ServiceSpec { scheduler: Some(Scheduler::RoundRobin), ..web() };
-    desired(&with(std::slice::from_ref(&turns))).unwrap();
+    desired(&with(std::slice::from_ref(&turns)), Kind::Xdp).unwrap();
     service_refused(ServiceSpec { affinity: Some(Affinity::None), ..turns.clone() }, "affinity `none`");
     for tracking in [Tracking::Off, Tracking::Transitions] {
         service_refused(ServiceSpec { tracking: Some(tracking), ..turns.clone() }, "tracking `full`");

@@ -148,6 +148,50 @@ health            none
 }
 
 #[test]
+fn a_share_that_an_agent_changed_stands_before_the_weight() {
+    let mut document = document();
+    let backends = &mut document.services[0].backends;
+    (backends[0].effective_weight, backends[1].effective_weight) = (Some(1), Some(0));
+    let text = status(&document, view());
+    assert!(text.contains("3h 3m         1  02:") && text.contains("1m 15s  0 (of 2)  02:"), "{text}");
+}
+
+#[test]
+fn what_should_be_known_of_one_that_serves_stands_beside_it() {
+    let with = |change: &dyn Fn(&mut BackendDocument)| {
+        let mut document = document();
+        change(&mut document.services[0].backends[0]);
+        status(&document, view())
+    };
+    let text = with(&|backend| backend.health.detail = "not checked: no such file".into());
+    assert!(text.contains("  yes; not checked: no such file\n"), "{text}");
+    let text = with(&|backend| backend.growing = Some(30));
+    assert!(text.contains("  yes; slow start: 30 % of its share\n"), "{text}");
+    let text = with(&|backend| {
+        backend.health.status = HealthStatus::Down;
+        backend.health.detail = "connection refused".into();
+    });
+    assert!(text.contains("  yes, in panic, although: connection refused\n"), "{text}");
+}
+
+#[test]
+fn what_follows_from_health_is_shown_where_anything_was_said() {
+    let mut document = document();
+    let service = &mut document.services[1];
+    service.panic = 50;
+    service.slow_start = Duration::from_secs(30);
+    service.on_change = vec!["/usr/local/bin/tell".into(), "--channel".into(), "ops".into()];
+    let text = super::service(service, view());
+    for line in [
+        "panic             when fewer than 50 % are well",
+        "slow start        30s",
+        "on change         /usr/local/bin/tell --channel ops",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_red_on_a_terminal() {
     let coloured = View { style: Style { colour: true }, ..view() };
     let text = status(&document(), coloured);
@@ -166,4 +210,72 @@ fn the_document_has_its_shape_before_anything_is_counted_and_from_controllers_th
     }))
     .unwrap();
     assert_eq!(older.age_seconds, Some(0));
+}
+
+/// The same controller, were it a proxy's.
+fn proxied() -> StatusDocument {
+    let mut document = serde_json::to_value(document()).unwrap();
+    document["controller"]["dataplane"] = "proxy".into();
+    document["interfaces"] = serde_json::json!([
+        {"name": "eth0", "mode": "auto", "state": "unused", "detail": "the proxy attaches to no interface",
+         "announce": true}
+    ]);
+    let settings = serde_json::json!({
+        "connect_timeout": "5s", "idle_timeout": "0s", "max_connections": 20_000, "stubborn": false,
+        "transparent": false, "proxy_protocol": "v2", "proxy_protocol_from": ["192.0.2.0/24"], "on_down": "keep",
+        "connections": {"open": 12, "accepted": 1_234_567, "turned_away": 3}
+    });
+    let web = document["services"][0].as_object_mut().unwrap();
+    web.extend(settings.as_object().unwrap().clone());
+    for (number, backend) in web["backends"].as_array_mut().unwrap().iter_mut().enumerate() {
+        let open = [12, 0, 0][number];
+        backend["connections"] = serde_json::json!({"open": open, "total": open * 1000, "failed": number});
+    }
+    document["services"].as_array_mut().unwrap().truncate(1);
+    serde_json::from_value(document).unwrap()
+}
+
+#[test]
+fn of_a_backend_that_is_not_checked_nobody_is_told_that_it_is_up() {
+    let mut document = proxied();
+    let backend = &mut document.services[0].backends[0];
+    backend.health.detail = "not checked".into();
+    let line = |text: String| text.lines().find(|line| line.contains("10.0.0.11")).unwrap().to_owned();
+    let list = backends(std::slice::from_ref(backend), view());
+    for shown in [line(list), line(status(&document, view()))] {
+        assert!(shown.contains("10.0.0.11  up     unchecked  ") && shown.ends_with("yes"), "{shown}");
+    }
+}
+
+#[test]
+fn of_a_proxy_connections_are_shown_in_the_place_of_packets_and_macs() {
+    let expected = "\
+pen 0.1.0, data plane proxy, pid 4711, up 3h 12m, file /etc/pen.toml (differs from what was applied: SIGHUP applies it)
+  ! service dns: nobody is serving
+
+Interfaces
+  eth0  unused  auto  announces VIPs  the proxy attaches to no interface
+
+Services
+  web  10.0.0.100:80/tcp  1 of 3 serving, 12 connections open of 1 234 567, 3 turned away, 94.2 MiB
+    BACKEND    STATE  HEALTH      FOR  WEIGHT  OPEN   TOTAL  FAILED     BYTES  SERVING
+    10.0.0.11  up     up        3h 3m       1    12  12 000       0  94.2 MiB  yes
+    10.0.0.12  up     down     1m 15s       2     0       0       1   5.3 KiB  no: connection refused
+    10.0.0.13  drain  unknown               1     0       0       2       0 B  no: draining; removed within 4m 10s: 12 clients left, 3 of them seen in the last minute
+
+Clients remembered
+  IPv4  250 000  of 262 144
+  IPv6        0  of 262 144
+  counted 12s ago
+";
+    assert_eq!(status(&proxied(), view()), expected);
+    let text = service(&proxied().services[0], view());
+    for line in [
+        "max connections      20 000\n",
+        "proxy protocol from  192.0.2.0/24\n",
+        "idle timeout         none\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(!text.contains("transition"), "{text}");
 }

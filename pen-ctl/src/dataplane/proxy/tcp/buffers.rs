@@ -1,12 +1,11 @@
 //! What a worker's connections borrow while they hold bytes: buffers, and pipes for splice(2).
 
-#[cfg(target_os = "linux")]
-use std::os::fd::OwnedFd;
+use super::splice::Pipes;
 
 /// Bytes read at once, and so held at most in each direction of a connection.
 pub(crate) const READ: usize = 64 * 1024;
 /// Buffers and pipes that are kept for the next one who needs them.
-const KEPT: usize = 64;
+pub(crate) const KEPT: usize = 64;
 
 /// What belongs to one worker.
 #[derive(Debug)]
@@ -14,18 +13,13 @@ pub(crate) struct Kit {
     /// Where bytes are read into; what can be written at once never leaves it.
     pub(crate) scratch: Box<[u8]>,
     spare: Vec<Vec<u8>>,
-    #[cfg(target_os = "linux")]
-    pipes: Vec<Pipe>,
+    /// Pipes, where there is splice(2).
+    pub(crate) pipes: Pipes,
 }
 
 impl Default for Kit {
     fn default() -> Kit {
-        Kit {
-            scratch: vec![0; READ].into(),
-            spare: Vec::new(),
-            #[cfg(target_os = "linux")]
-            pipes: Vec::new(),
-        }
+        Kit { scratch: vec![0; READ].into(), spare: Vec::new(), pipes: Pipes::default() }
     }
 }
 
@@ -37,6 +31,11 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
+    /// These bytes, of which nothing is written.
+    pub(crate) fn of(bytes: Vec<u8>) -> Buffer {
+        Buffer { bytes, written: 0 }
+    }
+
     /// What is left to write.
     pub(crate) fn rest(&self) -> &[u8] {
         &self.bytes[self.written..]
@@ -63,51 +62,4 @@ impl Kit {
             self.spare.push(buffer.bytes);
         }
     }
-}
-
-/// A pipe through which bytes go from socket to socket without being copied into this process.
-#[cfg(target_os = "linux")]
-#[derive(Debug)]
-pub(crate) struct Pipe {
-    /// Where they come out.
-    pub(crate) exit: OwnedFd,
-    /// Where they go in.
-    pub(crate) entrance: OwnedFd,
-}
-
-/// Bytes asked for that a pipe holds; what an unprivileged process may have (`fs.pipe-max-size`).
-#[cfg(target_os = "linux")]
-pub(crate) const PIPE: usize = 512 * 1024;
-
-#[cfg(target_os = "linux")]
-impl Kit {
-    /// An empty pipe; `None` if there are no descriptors for it.
-    pub(crate) fn pipe(&mut self) -> Option<Pipe> {
-        use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
-        if let Some(pipe) = self.pipes.pop() {
-            return Some(pipe);
-        }
-        let (exit, entrance) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).ok()?;
-        // A smaller one does as well: a user may have only so many pages in pipes (pipe(7)).
-        let _ = fcntl_setpipe_size(&entrance, PIPE);
-        Some(Pipe { exit, entrance })
-    }
-
-    /// Takes a pipe back, which must be empty.
-    pub(crate) fn give_pipe_back(&mut self, pipe: Pipe) {
-        if self.pipes.len() < KEPT {
-            self.pipes.push(pipe);
-        }
-    }
-
-    /// Closes the pipes that nobody uses: descriptors are short.
-    pub(crate) fn close_pipes(&mut self) {
-        self.pipes.clear();
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl Kit {
-    /// There are none here.
-    pub(crate) fn close_pipes(&mut self) {}
 }

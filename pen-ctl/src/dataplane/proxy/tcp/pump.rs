@@ -5,15 +5,16 @@
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, recv, send};
 
-use super::buffers::{Buffer, Kit};
+use super::buffers::{Buffer, Kit, READ};
+use super::splice::{self, Pipe};
 use crate::dataplane::proxy::count::Count;
+use crate::dataplane::proxy::platform::{self, NO_SIGNAL};
 
 /// Reads in one go before other connections have theirs.
 const READS: u32 = 8;
 /// Reads that must fill the buffer, one after the other, before a direction counts as bulk.
-#[cfg(target_os = "linux")]
 const PROOF: u8 = 2;
 
 /// One end of a connection.
@@ -27,12 +28,16 @@ pub(crate) struct End {
     pub(crate) writable: bool,
     /// Its peer has ended or died: everything is to be read to the end, however little a read yields.
     pub(crate) hung_up: bool,
+    /// Its peer has ended, and has not died: what is there to be read is the last of it.
+    pub(crate) ends: bool,
+    /// Its peer has sent urgent data: a read may stop short of what is there.
+    pub(crate) urgent: bool,
 }
 
 impl End {
     /// An end of which nothing is known.
     pub(crate) fn new(socket: OwnedFd) -> End {
-        End { socket, readable: false, writable: false, hung_up: false }
+        End { socket, readable: false, writable: false, hung_up: false, ends: false, urgent: false }
     }
 }
 
@@ -42,8 +47,7 @@ enum Held {
     #[default]
     Nothing,
     Bytes(Buffer),
-    #[cfg(target_os = "linux")]
-    Piped(super::buffers::Pipe, usize),
+    Piped(Pipe, usize),
 }
 
 /// One direction of a connection.
@@ -94,6 +98,13 @@ impl Way {
         true
     }
 
+    /// Has these bytes written before anything else; nothing must have been read yet.
+    pub(crate) fn send_first(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.held = Held::Bytes(Buffer::of(bytes));
+        }
+    }
+
     /// Whether everything that was read was written.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.held, Held::Nothing)
@@ -111,7 +122,7 @@ impl Way {
     fn flush(&mut self, to: &mut End, kit: &mut Kit) {
         match &mut self.held {
             Held::Nothing => {}
-            Held::Bytes(buffer) => match send(&to.socket, buffer.rest(), SendFlags::NOSIGNAL) {
+            Held::Bytes(buffer) => match send(&to.socket, buffer.rest(), NO_SIGNAL) {
                 Ok(written) => {
                     buffer.advance(written);
                     if buffer.rest().is_empty() {
@@ -120,14 +131,13 @@ impl Way {
                 }
                 Err(errno) => self.not_written(errno, to),
             },
-            #[cfg(target_os = "linux")]
-            Held::Piped(pipe, left) => match super::splice::pour(&pipe.exit, &to.socket, *left) {
+            Held::Piped(pipe, left) => match splice::pour(pipe, &to.socket, *left) {
                 Ok(written) => {
                     *left -= written;
                     if *left == 0
                         && let Held::Piped(pipe, _) = std::mem::take(&mut self.held)
                     {
-                        kit.give_pipe_back(pipe);
+                        kit.pipes.give_back(pipe);
                     }
                 }
                 Err(errno) => self.not_written(errno, to),
@@ -137,11 +147,11 @@ impl Way {
 
     /// Reads once, and writes what it can of it.
     fn read(&mut self, from: &mut End, to: &mut End, kit: &mut Kit, count: &Count) -> Attempt {
-        #[cfg(target_os = "linux")]
         if self.bulk >= PROOF
-            && let Some(pipe) = kit.pipe()
+            && let Some(pipe) = kit.pipes.take()
+            && self.splice(from, pipe, kit, count)
         {
-            return self.splice(from, pipe, kit, count);
+            return Attempt::Done;
         }
         match recv(&from.socket, &mut *kit.scratch, RecvFlags::empty()) {
             Ok((_, 0)) => self.ended = true,
@@ -150,19 +160,22 @@ impl Way {
                 let full = read == kit.scratch.len();
                 self.bulk = if full { self.bulk.saturating_add(1) } else { 0 };
                 // Less than there was room for: there is no more, and the next bytes will be told (epoll(7), Q9).
-                from.readable = full || from.hung_up;
-                self.write(read, to, kit);
+                // But not at an urgent mark, where a read stops short.
+                from.readable = full || from.hung_up || from.urgent;
+                self.write(read, to, kit, from.ends);
             }
             Err(errno) => return self.not_read(errno, from),
         }
         Attempt::Done
     }
 
-    /// Writes so many bytes of the scratch buffer, and holds what does not go through.
-    fn write(&mut self, length: usize, to: &mut End, kit: &mut Kit) {
+    /// Writes so many bytes of the scratch buffer, and holds what does not go through. Where the sender's end is known to
+    /// follow, it and the last bytes share a segment (`MSG_MORE` of send(2)): it is passed on in the same turn.
+    fn write(&mut self, length: usize, to: &mut End, kit: &mut Kit, end_follows: bool) {
+        let flags = if end_follows { platform::AND_MORE } else { NO_SIGNAL };
         let mut written = 0;
         while written < length && to.writable && !self.broken {
-            match send(&to.socket, &kit.scratch[written..length], SendFlags::NOSIGNAL) {
+            match send(&to.socket, &kit.scratch[written..length], flags) {
                 Ok(more) => written += more,
                 Err(errno) => self.not_written(errno, to),
             }
@@ -172,38 +185,29 @@ impl Way {
         }
     }
 
-    /// Fills a pipe from the sender; [`Way::flush`] empties it.
-    #[cfg(target_os = "linux")]
-    fn splice(
-        &mut self,
-        from: &mut End,
-        pipe: super::buffers::Pipe,
-        kit: &mut Kit,
-        count: &Count,
-    ) -> Attempt {
-        match super::splice::fill(&from.socket, &pipe.entrance) {
-            Ok(0) => self.ended = true,
-            Ok(read) => {
+    /// Fills a pipe from the sender; [`Way::flush`] empties it. False if nothing was to be had that way: splice(2) moves
+    /// nothing at an urgent mark either (RFC 6093), so only a read can tell that there is nothing, or nothing more.
+    fn splice(&mut self, from: &End, pipe: Pipe, kit: &mut Kit, count: &Count) -> bool {
+        match splice::fill(&from.socket, &pipe) {
+            Ok(read @ 1..) => {
                 count.add(read as u64);
-                if read < super::buffers::READ / 4 {
+                if read < READ / 4 {
                     self.bulk = 0;
                 }
                 self.held = Held::Piped(pipe, read);
-                return Attempt::Done;
+                true
             }
-            Err(errno) => {
-                kit.give_pipe_back(pipe);
-                return self.not_read(errno, from);
+            Ok(0) | Err(_) => {
+                kit.pipes.give_back(pipe);
+                false
             }
         }
-        kit.give_pipe_back(pipe);
-        Attempt::Done
     }
 
     fn not_read(&mut self, errno: Errno, from: &mut End) -> Attempt {
         match errno {
             Errno::INTR => return Attempt::Done,
-            Errno::AGAIN => from.readable = false,
+            Errno::AGAIN => (from.readable, from.urgent) = (false, false),
             _ => self.torn = true,
         }
         Attempt::Wait

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::batch::{Batch, joined, send_all};
 use super::counters::Trouble;
-use super::{Backends, Local, TURNS, Udp};
+use super::{Backends, Load, Local, TURNS, Udp};
 
 /// Answers of one session taken before the others have their turn.
 const ANSWERS: usize = 16;
@@ -43,7 +43,7 @@ impl Answers {
 impl<B: Backends> Udp<B> {
     /// Takes what a session's backend answered, and the errors it met; false if there may be more.
     pub(super) fn serve_backend(&mut self, number: usize, backends: &mut B, now: Instant) -> bool {
-        let (mut finished, mut failed) = (false, false);
+        let (mut finished, mut failed) = (false, None);
         for _ in 0..TURNS {
             if self.answers.is_full() {
                 self.flush();
@@ -52,16 +52,16 @@ impl<B: Backends> Udp<B> {
                 Taken::All => finished = true,
                 Taken::Some => continue,
                 // Answers that came before the error are behind it.
-                Taken::Error(Trouble::Unreachable) => {
-                    failed = true;
+                Taken::Error(Trouble::Unreachable(why)) => {
+                    failed = Some(why);
                     continue;
                 }
                 Taken::Error(_) => finished = true,
             }
             break;
         }
-        if failed {
-            self.fail(number, backends);
+        if let Some(why) = failed {
+            self.fail(number, why, backends);
             self.send_held_elsewhere(number, backends, now);
             return true;
         }
@@ -71,7 +71,7 @@ impl<B: Backends> Udp<B> {
     fn take_answers(&mut self, number: usize, backends: &mut B, now: Instant) -> Taken {
         let Some((key, session)) = self.sessions.get_mut(number) else { return Taken::All };
         let Some(link) = &session.link else { return Taken::All };
-        let (backend, Answers { batch, ways }) = (link.backend, &mut self.answers);
+        let (backend, Answers { batch, ways }) = (link.backend.clone(), &mut self.answers);
         let received = batch.receive(link.fd(), ways.len(), ANSWERS, true);
         let listener = &mut self.listeners[key.lane];
         let mut bytes = 0;
@@ -87,9 +87,13 @@ impl<B: Backends> Udp<B> {
         }
         if received.count > 0 {
             listener.answered = true;
-            backends.carried(key.lane, backend, 0, bytes);
+            backends.carried(key.lane, &backend, Load { received: bytes, ..Load::default() });
             if session.answered() {
-                backends.answered(key.lane, backend);
+                backends.answered(key.lane, &backend);
+            }
+            if session.is_leaving() {
+                self.sessions.remove(number);
+                return Taken::All;
             }
             self.sessions.touch(number, now);
         }
@@ -107,7 +111,7 @@ impl<B: Backends> Udp<B> {
         if held > 0
             && let Err(trouble) = self.place(number, false, backends, now)
         {
-            self.counters.dropped.unplaced(trouble, held);
+            self.lost(number, trouble, held, backends);
         }
     }
 

@@ -42,10 +42,56 @@ impl Batch {
         self.slots[slot].arrived
     }
 
+    /// All that came into a slot.
+    pub(super) fn whole(&self, slot: usize) -> Part {
+        let Arrived { length, segment, .. } = self.arrived(slot);
+        Part { slot, start: 0, length: length.min(SLOT), segment }
+    }
+
+    /// The bytes of a part.
+    pub(super) fn contents(&self, part: Part) -> &[u8] {
+        &self.bytes[part.slot * SLOT + part.start..][..part.length]
+    }
+
     /// The datagram in a slot, to be sent on.
     pub(super) fn outgoing(&self, slot: usize, to: Option<SocketAddr>, from: Option<Local>) -> Outgoing<'_> {
-        let Arrived { length, segment, .. } = self.arrived(slot);
-        Outgoing { contents: &self.bytes[slot * SLOT..][..length.min(SLOT)], segment, to, from }
+        let part = self.whole(slot);
+        Outgoing { before: &[], contents: self.contents(part), segment: part.segment, to, from }
+    }
+}
+
+/// What is to be passed on of what came into a slot: one datagram, or several that the kernel joined.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    /// The slot.
+    pub(super) slot: usize,
+    /// Where it begins there.
+    pub(super) start: usize,
+    /// Bytes.
+    pub(super) length: usize,
+    /// As in [`Arrived`].
+    pub(super) segment: u16,
+}
+
+impl Part {
+    /// How many datagrams it is.
+    pub(super) fn datagrams(self) -> u64 {
+        joined(self.length, self.segment)
+    }
+
+    /// Each of them by itself.
+    pub(super) fn apart(self) -> impl Iterator<Item = Part> {
+        let segment = if self.segment == 0 { self.length } else { usize::from(self.segment) };
+        (0..self.datagrams() as usize).map(move |number| {
+            let before = number * segment;
+            let length = segment.min(self.length - before);
+            Part { start: self.start + before, length, segment: 0, ..self }
+        })
+    }
+
+    /// Without its first bytes; it must be one datagram of at least so many.
+    pub(super) fn without(self, first: usize) -> Part {
+        Part { start: self.start + first, length: self.length - first, ..self }
     }
 }
 
@@ -63,9 +109,13 @@ pub(super) fn send_all<'a>(
 ) -> (u64, usize) {
     let (mut sent, mut done) = (0, 0);
     while let Some(first) = datagrams.clone().next() {
-        let went = match sys::send(socket, datagrams.clone()) {
-            Ok(went) => went,
-            Err(_) if first.segment != 0 => {
+        // What every datagram is to begin with, the kernel cannot put in front of those it cuts.
+        let must_cut = first.segment != 0 && !first.before.is_empty();
+        let whole = |one: &Outgoing<'_>| one.segment == 0 || one.before.is_empty();
+        let went = match if must_cut { Ok(0) } else { sys::send(socket, datagrams.clone().take_while(whole)) }
+        {
+            Ok(went) if !must_cut => went,
+            Ok(_) | Err(_) if first.segment != 0 => {
                 // The path takes no segments of that length, or the interface none at all: one by one.
                 match send_cut(socket, &first, &mut failed) {
                     Some(cut) => sent += cut,
@@ -75,6 +125,7 @@ pub(super) fn send_all<'a>(
                 done += 1;
                 continue;
             }
+            Ok(_) => 0,
             Err(error) => {
                 if !failed(Trouble::from(&error), 1) {
                     return (sent, done);

@@ -5,28 +5,28 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
+use mio::Interest;
 use mio::unix::SourceFd;
-use mio::{Interest, Token};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::batch::{joined, send_all};
+use super::batch::{Part, send_all};
 use super::counters::Trouble;
 use super::session::{Link, Session};
 use super::sys::{self, CHUNK, Outgoing};
 use super::table::Key;
-use super::{BATCH, Backends, LISTENERS, Listener, TURNS, Udp};
+use super::{BATCH, Backends, Listener, Load, Manner, Source, TURNS, Udp};
+use crate::dataplane::proxy::endpoint::{Endpoint, Peer, canonical};
+use crate::dataplane::proxy::preface::{self, Preface, Transport, Version};
+use crate::dataplane::proxy::transparent;
 
 impl<B: Backends> Udp<B> {
     /// Takes what clients sent to that listener; false if there may be more.
     pub(super) fn serve_clients(&mut self, listener: usize, backends: &mut B, now: Instant) -> bool {
         for _ in 0..TURNS {
             let (count, drained) = self.receive(listener);
-            self.sort(listener, count, now);
-            let sorted = std::mem::take(&mut self.sorted);
-            for run in sorted.chunk_by(|one, next| one.0 == next.0) {
-                self.deliver(run[0].0, run, backends, now);
-            }
-            self.sorted = sorted;
+            self.sort(listener, count, backends, now);
+            self.deliver_sorted(backends, now);
             if drained {
                 return true;
             }
@@ -48,67 +48,102 @@ impl<B: Backends> Udp<B> {
         (count, false)
     }
 
-    /// Finds or opens the session of each datagram in the inbox and brings those of one session together, in the
-    /// order in which they came.
-    fn sort(&mut self, listener: usize, count: usize, now: Instant) {
-        self.sorted.clear();
-        let bound = self.listeners.get(listener).and_then(|listener| listener.bound);
+    /// Finds or opens the session of each datagram in the inbox.
+    fn sort(&mut self, listener: usize, count: usize, backends: &mut B, now: Instant) {
+        let found = self.listeners.get(listener);
+        let bound = found.and_then(|listener| listener.bound);
+        let some_speak = found.is_some_and(|listener| !listener.speakers.is_empty());
         for slot in 0..count {
-            let arrived = self.inbox.arrived(slot);
-            let datagrams = joined(arrived.length, arrived.segment);
-            self.counters.received += datagrams;
+            let (arrived, part) = (self.inbox.arrived(slot), self.inbox.whole(slot));
+            self.counters.received += part.datagrams();
             let (false, Some(client), Some(local)) = (arrived.truncated, arrived.from, bound.or(arrived.to))
             else {
-                self.counters.dropped.truncated += datagrams;
+                self.counters.dropped.truncated += part.datagrams();
                 continue;
             };
-            let key = Key { lane: listener, client, local };
-            let number = self.sessions.find(&key, now).unwrap_or_else(|| {
-                let (number, evicted) = self.sessions.insert(key, Session::new(), now);
-                self.counters.opened += 1;
-                self.counters.evicted += u64::from(evicted.is_some());
-                number
-            });
-            self.sorted.push((number, slot));
+            let key = Key { lane: listener, client, local, named: None };
+            if some_speak && self.speaks_for_others(&key) {
+                self.sort_named(key, part, backends, now);
+            } else {
+                self.sort_one(key, part, backends, now);
+            }
         }
-        self.sorted.sort_by_key(|(number, _)| *number);
+    }
+
+    /// Finds or opens the session of what one client sent.
+    pub(super) fn sort_one(&mut self, key: Key, part: Part, backends: &mut B, now: Instant) {
+        let number = match self.sessions.find(&key, now) {
+            Some(number) => number,
+            None => self.open(key, backends, now),
+        };
+        self.sorted.push((number, part));
+    }
+
+    /// Brings the datagrams of each session to its backend, in the order in which they came.
+    pub(super) fn deliver_sorted(&mut self, backends: &mut B, now: Instant) {
+        let mut sorted = std::mem::take(&mut self.sorted);
+        sorted.sort_by_key(|(number, _)| *number);
+        for run in sorted.chunk_by(|one, next| one.0 == next.0) {
+            self.deliver(run[0].0, run, backends, now);
+        }
+        sorted.clear();
+        self.sorted = sorted;
+    }
+
+    /// A session for a client that has none.
+    fn open(&mut self, key: Key, backends: &mut B, now: Instant) -> usize {
+        let mut preface = Vec::new();
+        if backends.manner(key.lane).preface {
+            let port = self.listeners.get(key.lane).map_or(0, |listener| listener.address.port());
+            let to = canonical(SocketAddr::new(key.local.address, port));
+            let addresses = key.named.unwrap_or(Preface { source: key.who(), destination: to });
+            preface::write(Version::V2, Transport::Datagram, Some(addresses), &mut preface);
+        }
+        let (number, evicted) = self.sessions.insert(key, Session::new(preface.into()), now);
+        backends.opened(key.lane);
+        self.counters.opened += 1;
+        self.counters.evicted += u64::from(evicted.is_some());
+        number
     }
 
     /// Sends datagrams of one session to its backend, and if that fails, what did not go to the next one.
-    fn deliver(&mut self, number: usize, mut rest: &[(usize, usize)], backends: &mut B, now: Instant) {
+    fn deliver(&mut self, number: usize, mut rest: &[(usize, Part)], backends: &mut B, now: Instant) {
         self.leave_silent(number, now);
+        self.leave_leaving(number);
         let mut fresh = true;
         loop {
             if let Err(trouble) = self.place(number, fresh, backends, now) {
-                self.counters.dropped.unplaced(trouble, self.datagrams(rest));
-                return;
+                let datagrams = rest.iter().map(|(_, part)| part.datagrams()).sum();
+                return self.lost(number, trouble, datagrams, backends);
             }
             fresh = false;
             let Some((key, session)) = self.sessions.get_mut(number) else { return };
             let Some(link) = &mut session.link else { return };
             let (inbox, dropped) = (&self.inbox, &mut self.counters.dropped);
-            let mut failed = false;
-            let outgoing = rest.iter().map(|&(_, slot)| inbox.outgoing(slot, None, None));
+            let mut failed = None;
+            let before = &*session.preface;
+            let outgoing = rest.iter().map(|&(_, part)| {
+                let (contents, segment) = (inbox.contents(part), part.segment);
+                Outgoing { before, contents, segment, to: None, from: None }
+            });
             let (sent, done) = send_all(link.fd(), outgoing, |trouble, datagrams| {
-                failed = trouble == Trouble::Unreachable;
-                if !failed {
-                    dropped.unsent(trouble, datagrams);
+                match trouble {
+                    Trouble::Unreachable(why) => failed = Some(why),
+                    other => dropped.unsent(other, datagrams),
                 }
-                !failed
+                failed.is_none()
             });
             self.counters.forwarded += sent;
             link.waiting.get_or_insert(now);
             let (gone, left) = rest.split_at(done);
-            let bytes = gone.iter().map(|&(_, slot)| inbox.arrived(slot).length as u64).sum();
-            backends.carried(key.lane, link.backend, bytes, 0);
-            for &(_, slot) in gone.iter().filter(|(_, slot)| inbox.arrived(*slot).segment == 0) {
-                session.held.push(inbox.outgoing(slot, None, None).contents);
+            let bytes = gone.iter().map(|(_, part)| part.length as u64).sum();
+            backends.carried(key.lane, &link.backend, Load { datagrams: sent, sent: bytes, received: 0 });
+            for &(_, part) in gone.iter().filter(|(_, part)| part.segment == 0) {
+                session.held.push(inbox.contents(part));
             }
             rest = left;
-            if !failed {
-                return;
-            }
-            self.fail(number, backends);
+            let Some(why) = failed else { return };
+            self.fail(number, why, backends);
         }
     }
 
@@ -123,12 +158,29 @@ impl<B: Backends> Udp<B> {
         }
     }
 
+    /// A backend that is down or gone is asked nothing more.
+    fn leave_leaving(&mut self, number: usize) {
+        let Some((_, session)) = self.sessions.get_mut(number) else { return };
+        if session.is_leaving() {
+            session.link = None;
+            session.held.clear();
+        }
+    }
+
     /// The session's backend failed: it counts at once, and the session is without one.
-    pub(super) fn fail(&mut self, number: usize, backends: &mut B) {
+    pub(super) fn fail(&mut self, number: usize, why: Errno, backends: &mut B) {
         let Some((key, session)) = self.sessions.get_mut(number) else { return };
         if let Some(backend) = session.give_up() {
             self.counters.failures += 1;
-            backends.failed(key.lane, backend);
+            backends.failed(key.lane, &backend, why);
+        }
+    }
+
+    /// Counts datagrams of a session that got no backend.
+    pub(super) fn lost(&mut self, number: usize, trouble: Trouble, datagrams: u64, backends: &mut B) {
+        self.counters.dropped.unplaced(trouble, datagrams);
+        if let Some((key, _)) = self.sessions.get(number) {
+            backends.turned_away(key.lane, datagrams);
         }
     }
 
@@ -150,26 +202,25 @@ impl<B: Backends> Udp<B> {
             if session.link.is_some() {
                 return Ok(());
             }
-            let client = SocketAddr::new(key.client.ip().to_canonical(), key.client.port());
-            let choice = backends.choose(key.lane, client, &session.tried);
+            let choice = backends.choose(key.lane, key.who(), &session.tried);
             let Some((backend, address)) = choice.filter(|(backend, _)| !session.tried.contains(backend))
             else {
                 session.held.clear();
                 if !fresh || session.tried.is_empty() {
-                    return Err(Trouble::Unreachable);
+                    return Err(Trouble::Nobody);
                 }
                 session.tried.clear();
                 fresh = false;
                 continue;
             };
-            let Some(lease) = backends.enter(key.lane, backend) else {
+            let Some(lease) = backends.enter(key.lane, &backend) else {
                 session.tried.push(backend);
                 continue;
             };
-            let trouble = match self.connect(number, (backend, lease), address) {
-                Ok(()) if self.resend(number, backends, now) => return Ok(()),
-                Ok(()) => Trouble::Unreachable,
-                Err(error) => Trouble::from(&error),
+            let manner = backends.manner(key.lane);
+            let connected = self.connect(number, (backend.clone(), lease), address, manner);
+            let Err(trouble) = connected.and_then(|()| self.resend(number, backends, now)) else {
+                return Ok(());
             };
             match trouble {
                 Trouble::Memory => return Err(trouble),
@@ -177,20 +228,26 @@ impl<B: Backends> Udp<B> {
                     self.sessions.evict(Some(number)).ok_or(trouble)?;
                     self.counters.evicted += 1;
                 }
-                Trouble::Unreachable | Trouble::TooBig | Trouble::Other => {
-                    self.refuse(number, backend, backends)
+                Trouble::Unreachable(why) | Trouble::Other(why) => {
+                    self.refuse(number, &backend, why, backends)
+                }
+                Trouble::TooBig => self.refuse(number, &backend, Errno::MSGSIZE, backends),
+                Trouble::NotFor | Trouble::Nobody => {
+                    if let Some((_, session)) = self.sessions.get_mut(number) {
+                        session.tried.push(backend);
+                    }
                 }
             }
         }
     }
 
     /// That backend could not even be sent to.
-    fn refuse(&mut self, number: usize, backend: B::Id, backends: &mut B) {
+    fn refuse(&mut self, number: usize, backend: &B::Id, why: Errno, backends: &mut B) {
         let Some((key, session)) = self.sessions.get_mut(number) else { return };
         session.link = None;
-        session.tried.push(backend);
+        session.tried.push(backend.clone());
         self.counters.failures += 1;
-        backends.failed(key.lane, backend);
+        backends.failed(key.lane, backend, why);
     }
 
     fn connect(
@@ -198,52 +255,67 @@ impl<B: Backends> Udp<B> {
         number: usize,
         (backend, lease): (B::Id, B::Lease),
         address: SocketAddr,
-    ) -> io::Result<()> {
-        let socket = connected(address)?;
-        let token = Token(self.first + LISTENERS + number);
-        self.registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
+        manner: Manner,
+    ) -> Result<(), Trouble> {
+        let client = self.sessions.get(number).map(|(key, _)| key.who());
+        let socket = connected(address, client.filter(|_| manner.transparent))?;
+        let token = Source::UdpSession(number).token();
+        let registered =
+            self.registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE);
+        registered.map_err(trouble)?;
         if let Some((_, session)) = self.sessions.get_mut(number) {
-            session.link = Some(Link { socket, backend, waiting: None, answered: false, _lease: lease });
+            session.link =
+                Some(Link { socket, backend, waiting: None, answered: false, leaving: false, _lease: lease });
         }
         Ok(())
     }
 
-    /// Sends what is held to the session's new backend; false if that cannot be reached.
-    fn resend(&mut self, number: usize, backends: &mut B, now: Instant) -> bool {
-        let Some((key, session)) = self.sessions.get_mut(number) else { return true };
-        let Some(link) = &mut session.link else { return true };
-        let dropped = &mut self.counters.dropped;
-        let mut reachable = true;
-        let held =
-            session.held.iter().map(|contents| Outgoing { contents, segment: 0, to: None, from: None });
+    /// Sends what is held to the session's new backend, if that can be reached.
+    fn resend(&mut self, number: usize, backends: &mut B, now: Instant) -> Result<(), Trouble> {
+        let Some((key, session)) = self.sessions.get_mut(number) else { return Ok(()) };
+        let Some(link) = &mut session.link else { return Ok(()) };
+        let (dropped, before) = (&mut self.counters.dropped, &*session.preface);
+        let mut reached = Ok(());
+        let held = session.held.iter().map(|contents| Outgoing {
+            before,
+            contents,
+            segment: 0,
+            to: None,
+            from: None,
+        });
         let (sent, done) = send_all(link.fd(), held.clone(), |trouble, datagrams| {
-            reachable = trouble != Trouble::Unreachable;
-            if reachable {
-                dropped.unsent(trouble, datagrams);
+            match trouble {
+                Trouble::Unreachable(_) => reached = Err(trouble),
+                other => dropped.unsent(other, datagrams),
             }
-            reachable
+            reached.is_ok()
         });
         if sent > 0 {
             link.waiting = Some(now);
             let bytes = held.take(done).map(|outgoing| outgoing.contents.len() as u64).sum();
-            backends.carried(key.lane, link.backend, bytes, 0);
+            backends.carried(key.lane, &link.backend, Load { datagrams: sent, sent: bytes, received: 0 });
         }
         self.counters.forwarded += sent;
         self.counters.resent += sent;
-        reachable
-    }
-
-    fn datagrams(&self, sorted: &[(usize, usize)]) -> u64 {
-        let arrived = sorted.iter().map(|&(_, slot)| self.inbox.arrived(slot));
-        arrived.map(|arrived| joined(arrived.length, arrived.segment)).sum()
+        reached
     }
 }
 
-/// A socket that sends to, and hears of, that backend alone. No call on it waits: each says so itself.
-fn connected(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+/// A socket that sends to, and hears of, that backend alone, as that client where one is given. No call on it waits:
+/// each says so itself.
+fn connected(address: SocketAddr, client: Option<SocketAddr>) -> Result<UdpSocket, Trouble> {
+    let socket =
+        Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)).map_err(trouble)?;
     // An old kernel delivers every datagram by itself.
     let _ = sys::coalesce(socket.as_fd());
-    socket.connect(&address.into())?;
+    if let Some(client) = client {
+        let bound = transparent::bind(&socket, &Endpoint::Inet(address), Peer::from(client));
+        bound.map_err(|_| Trouble::NotFor)?;
+    }
+    socket.connect(&address.into()).map_err(trouble)?;
     Ok(socket.into())
+}
+
+fn trouble(error: io::Error) -> Trouble {
+    Trouble::from(&error)
 }

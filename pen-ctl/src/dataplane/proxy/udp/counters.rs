@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustix::io::Errno;
+
 /// Counts since the start. A datagram that came joined to others (GRO) counts as one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -36,6 +38,8 @@ pub struct Dropped {
     pub no_backend: u64,
     /// It arrived cut, or without the address it was sent to.
     pub truncated: u64,
+    /// It did not say whom its sender speaks for, which it must.
+    pub no_preface: u64,
     /// The socket's send buffer was full.
     pub send_buffer_full: u64,
     /// The system had no memory for it (ENOBUFS, ENOMEM).
@@ -54,38 +58,40 @@ pub struct Dropped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// The other end cannot be reached: what an ICMP error or the lack of a route or neighbor says.
-    Unreachable,
+    Unreachable(Errno),
+    /// No backend is left.
+    Nobody,
     /// The send buffer is full or, on connecting, no port is free.
     Again,
     /// No memory.
     Memory,
     /// No file descriptor.
     Descriptors,
+    /// This host cannot send there as that client, and the backend can do nothing about it.
+    NotFor,
     /// Too long.
     TooBig,
     /// Anything else.
-    Other,
+    Other(Errno),
 }
 
 impl From<&io::Error> for Trouble {
     fn from(error: &io::Error) -> Self {
-        match error.raw_os_error() {
-            Some(
-                libc::ECONNREFUSED
-                | libc::EHOSTUNREACH
-                | libc::ENETUNREACH
-                | libc::EHOSTDOWN
-                | libc::ENETDOWN
-                | libc::ENOPROTOOPT
-                | libc::EPROTO
-                | libc::EACCES,
-            ) => Self::Unreachable,
+        match Errno::from_io_error(error).unwrap_or(Errno::IO) {
+            errno @ (Errno::CONNREFUSED
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::PROTO
+            | Errno::ACCESS) => Self::Unreachable(errno),
             // A BSD says EADDRNOTAVAIL where no port is free, Linux EAGAIN.
-            Some(libc::EAGAIN | libc::EADDRNOTAVAIL) => Self::Again,
-            Some(libc::ENOBUFS | libc::ENOMEM) => Self::Memory,
-            Some(libc::EMFILE | libc::ENFILE) => Self::Descriptors,
-            Some(libc::EMSGSIZE) => Self::TooBig,
-            _ => Self::Other,
+            Errno::AGAIN | Errno::ADDRNOTAVAIL => Self::Again,
+            Errno::NOBUFS | Errno::NOMEM => Self::Memory,
+            Errno::MFILE | Errno::NFILE => Self::Descriptors,
+            Errno::MSGSIZE => Self::TooBig,
+            errno => Self::Other(errno),
         }
     }
 }
@@ -97,7 +103,11 @@ impl Dropped {
             Trouble::Again => &mut self.send_buffer_full,
             Trouble::Memory => &mut self.no_memory,
             Trouble::TooBig => &mut self.too_big,
-            Trouble::Unreachable | Trouble::Descriptors | Trouble::Other => &mut self.unsendable,
+            Trouble::Unreachable(_)
+            | Trouble::Nobody
+            | Trouble::Descriptors
+            | Trouble::NotFor
+            | Trouble::Other(_) => &mut self.unsendable,
         } += datagrams;
     }
 
@@ -107,14 +117,19 @@ impl Dropped {
             Trouble::Descriptors => &mut self.no_descriptor,
             Trouble::Again => &mut self.no_port,
             Trouble::Memory => &mut self.no_memory,
-            Trouble::Unreachable | Trouble::TooBig | Trouble::Other => &mut self.no_backend,
+            Trouble::Unreachable(_)
+            | Trouble::Nobody
+            | Trouble::NotFor
+            | Trouble::TooBig
+            | Trouble::Other(_) => &mut self.no_backend,
         } += datagrams;
     }
 
     /// All of them.
     pub fn total(&self) -> u64 {
-        let Self { no_backend, truncated, send_buffer_full, no_memory, .. } = *self;
+        let Self { no_backend, truncated, no_preface, send_buffer_full, no_memory, .. } = *self;
         let Self { no_descriptor, no_port, too_big, unsendable, .. } = *self;
-        no_backend + truncated + send_buffer_full + no_memory + no_descriptor + no_port + too_big + unsendable
+        let unplaced = no_backend + no_descriptor + no_port;
+        unplaced + truncated + no_preface + send_buffer_full + no_memory + too_big + unsendable
     }
 }

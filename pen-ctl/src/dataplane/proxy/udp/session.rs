@@ -15,6 +15,8 @@ pub(super) struct Session<B, L> {
     pub(super) tried: Vec<B>,
     /// What was sent since the last answer.
     pub(super) held: Held,
+    /// What every datagram to a backend begins with; nearly always nothing.
+    pub(super) preface: Box<[u8]>,
 }
 
 /// A socket connected to a backend.
@@ -25,21 +27,23 @@ pub(super) struct Link<B, L> {
     pub(super) waiting: Option<Instant>,
     /// The backend has answered through this socket.
     pub(super) answered: bool,
+    /// The backend is down or gone: it may answer what it was asked, and is asked nothing more.
+    pub(super) leaving: bool,
     /// Its place with the backend.
     pub(super) _lease: L,
 }
 
-impl<B: Copy + PartialEq, L> Session<B, L> {
+impl<B: Clone + PartialEq, L> Session<B, L> {
     /// One that has no backend yet.
-    pub(super) fn new() -> Self {
-        Self { link: None, tried: Vec::new(), held: Held::default() }
+    pub(super) fn new(preface: Box<[u8]>) -> Self {
+        Self { link: None, tried: Vec::new(), held: Held::default(), preface }
     }
 
     /// Gives up the backend it has and returns it.
     pub(super) fn give_up(&mut self) -> Option<B> {
         let backend = self.link.take()?.backend;
         if !self.tried.contains(&backend) {
-            self.tried.push(backend);
+            self.tried.push(backend.clone());
         }
         Some(backend)
     }
@@ -51,6 +55,20 @@ impl<B: Copy + PartialEq, L> Session<B, L> {
         let Some(link) = &mut self.link else { return false };
         link.waiting = None;
         !std::mem::replace(&mut link.answered, true)
+    }
+
+    /// Whether the session goes on, where its backend is kept or not. What was asked may still be answered.
+    pub(super) fn stays(&mut self, kept: bool, patience: Option<Duration>, now: Instant) -> bool {
+        let Some(link) = &mut self.link else { return true };
+        link.leaving = !kept;
+        let overdue =
+            |since| patience.is_some_and(|patience| now.saturating_duration_since(since) > patience);
+        kept || link.waiting.is_some_and(|since| !overdue(since))
+    }
+
+    /// The backend is to be asked nothing more.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.leaving)
     }
 
     /// The backend has left a datagram unanswered for longer than `patience`.

@@ -12,15 +12,9 @@ use socket2::SockAddr;
 use super::Local;
 
 mod control;
-#[cfg(target_os = "linux")]
-mod linux;
-#[cfg(not(target_os = "linux"))]
-mod portable;
-
-#[cfg(target_os = "linux")]
-use linux as platform;
-#[cfg(not(target_os = "linux"))]
-use portable as platform;
+#[cfg_attr(target_os = "linux", path = "sys/linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "sys/portable.rs")]
+mod platform;
 
 pub(super) use control::{coalesce, tell_destination};
 
@@ -51,7 +45,9 @@ pub(super) struct Arrived {
 /// A datagram to send.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outgoing<'a> {
-    /// The payload.
+    /// What the payload begins with; nothing where it is to be cut.
+    pub(super) before: &'a [u8],
+    /// The payload, or the rest of it.
     pub(super) contents: &'a [u8],
     /// As in [`Arrived`]: the kernel cuts it into datagrams of so many bytes.
     pub(super) segment: u16,
@@ -164,13 +160,17 @@ impl Address {
         Self { name: datagram.to.map(SockAddr::from), control: control::Control::new() }
     }
 
-    /// A message header that sends `datagram`, through `vector`.
-    fn prepare(&mut self, datagram: &Outgoing<'_>, vector: &mut libc::iovec) -> libc::msghdr {
-        vector.iov_base = datagram.contents.as_ptr().cast_mut().cast();
-        vector.iov_len = datagram.contents.len();
+    /// A message header that sends `datagram`, through `vectors`.
+    fn prepare(&mut self, datagram: &Outgoing<'_>, vectors: &mut [libc::iovec; 2]) -> libc::msghdr {
+        let parts = [datagram.before, datagram.contents];
+        for (vector, part) in vectors.iter_mut().zip(parts) {
+            vector.iov_base = part.as_ptr().cast_mut().cast();
+            vector.iov_len = part.len();
+        }
+        let used = if datagram.before.is_empty() { &mut vectors[1..] } else { &mut vectors[..] };
         let mut header = no_header();
-        header.msg_iov = vector;
-        header.msg_iovlen = 1;
+        header.msg_iov = used.as_mut_ptr();
+        header.msg_iovlen = used.len() as _;
         if let Some(name) = &self.name {
             header.msg_name = name.as_ptr().cast_mut().cast();
             header.msg_namelen = name.len();

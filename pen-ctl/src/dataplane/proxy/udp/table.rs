@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::Local;
+use crate::dataplane::proxy::endpoint::canonical;
+use crate::dataplane::proxy::preface::Preface;
 
-/// What makes a session: who sends, and to which of our addresses.
+/// What makes a session: who sends, for whom, and to which of our addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     /// The lane it belongs to: one for each listening socket.
@@ -17,13 +19,22 @@ pub(super) struct Key {
     pub(super) client: SocketAddr,
     /// Where the client sends to; the port is the lane's.
     pub(super) local: Local,
+    /// For whom it speaks, and where that one sent to, as its datagrams say.
+    pub(super) named: Option<Preface>,
+}
+
+impl Key {
+    /// Who the client is: whom its datagrams name, or their sender. Never an IPv4-mapped address.
+    pub(super) fn who(&self) -> SocketAddr {
+        canonical(self.named.map_or(self.client, |named| named.source))
+    }
 }
 
 /// Sessions by key and by number. A number is reused once its session is gone.
 pub(super) struct Table<T> {
     numbers: HashMap<Key, usize>,
     entries: Slab<Entry<T>>,
-    lanes: Vec<Lane>,
+    lanes: Slab<Lane>,
     most: usize,
 }
 
@@ -46,13 +57,25 @@ struct Lane {
 impl<T> Table<T> {
     /// An empty table that never holds more than `most` sessions.
     pub(super) fn new(most: usize) -> Self {
-        Self { numbers: HashMap::new(), entries: Slab::new(), lanes: Vec::new(), most }
+        Self { numbers: HashMap::new(), entries: Slab::new(), lanes: Slab::new(), most }
     }
 
     /// Adds a lane, whose sessions expire after `idle` without use, and returns its number.
     pub(super) fn add_lane(&mut self, idle: Duration) -> usize {
-        self.lanes.push(Lane { idle, oldest: None, newest: None });
-        self.lanes.len() - 1
+        self.lanes.insert(Lane { idle, oldest: None, newest: None })
+    }
+
+    /// Sessions of that lane expire after `idle` without use from now on.
+    pub(super) fn set_idle(&mut self, lane: usize, idle: Duration) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.idle = idle;
+        }
+    }
+
+    /// Removes a lane with its sessions; a new one may get its number.
+    pub(super) fn remove_lane(&mut self, lane: usize) {
+        self.retain(|key, _| key.lane != lane);
+        self.lanes.try_remove(lane);
     }
 
     /// How many sessions there are.
@@ -103,8 +126,10 @@ impl<T> Table<T> {
 
     /// Removes the least recently used session, but not `spared`.
     pub(super) fn evict(&mut self, spared: Option<usize>) -> Option<T> {
-        let number = (0..self.lanes.len())
-            .filter_map(|lane| self.oldest(lane, spared))
+        let number = self
+            .lanes
+            .iter()
+            .filter_map(|(_, lane)| self.oldest(lane, spared))
             .min_by_key(|&number| self.entries[number].used)?;
         self.remove(number)
     }
@@ -121,27 +146,31 @@ impl<T> Table<T> {
     }
 
     /// Removes every session that is not to be kept; returns how many.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Key, &T) -> bool) -> usize {
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Key, &mut T) -> bool) -> usize {
         let gone: Vec<usize> = self
             .entries
-            .iter()
-            .filter(|(_, entry)| !keep(&entry.key, &entry.session))
-            .map(|(number, _)| number)
+            .iter_mut()
+            .filter_map(|(number, entry)| (!keep(&entry.key, &mut entry.session)).then_some(number))
             .collect();
         gone.iter().filter(|&&number| self.remove(number).is_some()).count()
     }
 
     fn due(&self) -> Option<(Instant, usize)> {
-        let oldest = |lane: &Lane| lane.oldest.map(|number| (self.entries[number].used + lane.idle, number));
+        let oldest = |(_, lane): (usize, &Lane)| {
+            let number = lane.oldest?;
+            // For ever, where the sum is beyond what the clock knows.
+            Some((self.entries[number].used.checked_add(lane.idle)?, number))
+        };
         self.lanes.iter().filter_map(oldest).min()
     }
 
-    fn oldest(&self, lane: usize, spared: Option<usize>) -> Option<usize> {
-        let oldest = self.lanes[lane].oldest?;
+    fn oldest(&self, lane: &Lane, spared: Option<usize>) -> Option<usize> {
+        let oldest = lane.oldest?;
         if Some(oldest) == spared { self.entries[oldest].newer } else { Some(oldest) }
     }
 
-    fn remove(&mut self, number: usize) -> Option<T> {
+    /// Removes the session of that number.
+    pub(super) fn remove(&mut self, number: usize) -> Option<T> {
         if !self.entries.contains(number) {
             return None;
         }

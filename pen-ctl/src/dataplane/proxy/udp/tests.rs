@@ -5,15 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll};
 
 use super::*;
 
 mod failures;
 mod limits;
+mod named;
 mod passing;
+mod told;
 
-const FIRST: Token = Token(10);
 const IDLE: Duration = Duration::from_secs(30);
 /// Far longer than anything here takes; a test that waits so long fails.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,7 +28,11 @@ struct Listed {
     addresses: Vec<SocketAddr>,
     clients: Vec<SocketAddr>,
     failed: Vec<usize>,
+    why: Vec<Errno>,
     answered: Vec<usize>,
+    manner: Manner,
+    opened: u64,
+    turned_away: u64,
     /// Bytes to and from backends.
     carried: (u64, u64),
     /// As many as there are sessions with a backend, and one.
@@ -44,20 +49,33 @@ impl Backends for Listed {
         left.find(|(id, _)| !excluded.contains(id))
     }
 
-    fn enter(&mut self, _: usize, _: usize) -> Option<Rc<()>> {
+    fn enter(&mut self, _: usize, _: &usize) -> Option<Rc<()>> {
         Some(Rc::clone(&self.places))
     }
 
-    fn carried(&mut self, _: usize, _: usize, sent: u64, received: u64) {
-        self.carried = (self.carried.0 + sent, self.carried.1 + received);
+    fn manner(&mut self, _: usize) -> Manner {
+        self.manner
     }
 
-    fn failed(&mut self, _: usize, backend: usize) {
-        self.failed.push(backend);
+    fn opened(&mut self, _: usize) {
+        self.opened += 1;
     }
 
-    fn answered(&mut self, _: usize, backend: usize) {
-        self.answered.push(backend);
+    fn turned_away(&mut self, _: usize, datagrams: u64) {
+        self.turned_away += datagrams;
+    }
+
+    fn carried(&mut self, _: usize, _: &usize, load: Load) {
+        self.carried = (self.carried.0 + load.sent, self.carried.1 + load.received);
+    }
+
+    fn failed(&mut self, _: usize, backend: &usize, why: Errno) {
+        self.failed.push(*backend);
+        self.why.push(why);
+    }
+
+    fn answered(&mut self, _: usize, backend: &usize) {
+        self.answered.push(*backend);
     }
 }
 
@@ -72,7 +90,7 @@ struct Driver {
 impl Driver {
     fn new(config: Config, backends: &[SocketAddr]) -> Self {
         let poll = Poll::new().unwrap();
-        let udp = Udp::new(config, poll.registry(), FIRST).unwrap();
+        let udp = Udp::new(config, poll.registry()).unwrap();
         let backends = Listed { addresses: backends.to_vec(), ..Listed::default() };
         Self { poll, udp, backends, now: Instant::now() }
     }
@@ -81,7 +99,7 @@ impl Driver {
     fn listen(&mut self, address: IpAddr) -> SocketAddr {
         let socket = listen(SocketAddr::new(address, 0), false).unwrap();
         let address = socket.local_addr().unwrap();
-        self.udp.add_listener(socket, IDLE).unwrap();
+        self.udp.add_listener(Arc::new(socket.into()), IDLE).unwrap();
         address
     }
 
@@ -91,7 +109,7 @@ impl Driver {
         let result = self.poll.poll(&mut events, Some(wait));
         assert!(result.as_ref().is_ok_and(|()| true) || is_interrupted(&result));
         for event in &events {
-            self.udp.ready(event.token(), &mut self.backends, self.now);
+            self.udp.ready(Source::of(event.token()), &mut self.backends, self.now);
         }
         self.udp.finish(&mut self.backends, self.now);
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
+use super::super::load_patiently;
 use super::bpf;
 
 // Numbers of `linux/bpf.h` (stable kernel interface).
@@ -55,26 +56,36 @@ struct TestRun {
     context_out: u64,
 }
 
-/// The kernel's jiffies, 64 bits: exactly what a packet would read now.
-pub(in super::super) fn jiffies() -> io::Result<u64> {
-    let mut load = ProgramLoad {
-        program_type: PROGRAM_TYPE_SYSCALL,
-        instructions: PROGRAM.len() as u32,
-        instructions_at: PROGRAM.as_ptr() as u64,
-        license: c"Dual MIT/GPL".as_ptr() as u64,
-        flags: SLEEPABLE,
-        ..ProgramLoad::default()
-    };
-    let fd = bpf(BPF_PROG_LOAD, &mut load)?;
-    // SAFETY: the kernel just gave us this descriptor; nobody else has it.
-    let program = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut jiffies = 0u64;
-    let mut run = TestRun {
-        program_fd: program.as_raw_fd() as u32,
-        context_size_in: size_of_val(&jiffies) as u32,
-        context_in: ptr::from_mut(&mut jiffies) as u64,
-        ..TestRun::default()
-    };
-    bpf(BPF_PROG_TEST_RUN, &mut run)?;
-    Ok(jiffies)
+/// Tells the kernel's jiffies: a loaded program.
+#[derive(Debug)]
+pub(in super::super) struct Jiffies(OwnedFd);
+
+impl Jiffies {
+    /// Loads it.
+    pub(in super::super) fn load() -> io::Result<Self> {
+        let mut load = ProgramLoad {
+            program_type: PROGRAM_TYPE_SYSCALL,
+            instructions: PROGRAM.len() as u32,
+            instructions_at: PROGRAM.as_ptr() as u64,
+            license: c"Dual MIT/GPL".as_ptr() as u64,
+            flags: SLEEPABLE,
+            ..ProgramLoad::default()
+        };
+        let fd = load_patiently(|| bpf(BPF_PROG_LOAD, &mut load), io::Error::raw_os_error)?;
+        // SAFETY: the kernel just gave us this descriptor; nobody else has it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// 64 bits: exactly what a packet would read now.
+    pub(in super::super) fn now(&self) -> io::Result<u64> {
+        let mut jiffies = 0u64;
+        let mut run = TestRun {
+            program_fd: self.0.as_raw_fd() as u32,
+            context_size_in: size_of_val(&jiffies) as u32,
+            context_in: ptr::from_mut(&mut jiffies) as u64,
+            ..TestRun::default()
+        };
+        bpf(BPF_PROG_TEST_RUN, &mut run)?;
+        Ok(jiffies)
+    }
 }

@@ -39,7 +39,7 @@ impl Bed {
         let bed = Self::new();
         let mut store = bed.open();
         change(&mut store, "eth0").unwrap();
-        store.set_dataplane("xdp").unwrap();
+        store.set_dataplane(Kind::Xdp).unwrap();
         store.set_instance([7; 16]).unwrap();
         (operation.prepare)(&mut store);
         (bed, store)

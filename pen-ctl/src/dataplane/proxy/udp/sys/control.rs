@@ -1,38 +1,22 @@
 //! Control messages: the address a datagram came to or leaves from, and segments. The options and messages are those
-//! of RFC 3542 for IPv6; for IPv4 IP_PKTINFO (Linux ip(7), macOS, illumos) or IP_RECVDSTADDR (the BSDs' ip(4)).
+//! of RFC 3542 for IPv6; for IPv4 each system's own.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use super::super::Local;
-use super::{Arrived, Outgoing};
+use super::{Arrived, Outgoing, platform};
+
+#[cfg_attr(
+    any(target_os = "freebsd", target_os = "dragonfly", target_os = "netbsd", target_os = "openbsd"),
+    path = "control/dstaddr.rs"
+)]
+mod pktinfo;
 
 /// Bytes for control messages: twice what the largest pair needs.
 const ROOM: usize = 128;
-
-/// The IPv4 option that makes the kernel say where a datagram was sent to, and the type of the message that says it.
-#[cfg(any(target_os = "freebsd", target_os = "dragonfly", target_os = "netbsd", target_os = "openbsd"))]
-const TELL_V4: libc::c_int = libc::IP_RECVDSTADDR;
-#[cfg(not(any(
-    target_os = "freebsd",
-    target_os = "dragonfly",
-    target_os = "netbsd",
-    target_os = "openbsd"
-)))]
-const TELL_V4: libc::c_int = libc::IP_PKTINFO;
-
-/// What IPv4 messages carry: an address alone where [`TELL_V4`] is IP_RECVDSTADDR.
-#[cfg(any(target_os = "freebsd", target_os = "dragonfly", target_os = "netbsd", target_os = "openbsd"))]
-type InfoV4 = libc::in_addr;
-#[cfg(not(any(
-    target_os = "freebsd",
-    target_os = "dragonfly",
-    target_os = "netbsd",
-    target_os = "openbsd"
-)))]
-type InfoV4 = libc::in_pktinfo;
 
 /// Aligned room for control messages.
 #[repr(align(8))]
@@ -57,7 +41,7 @@ impl Control {
         let mut used = 0;
         match datagram.from {
             Some(Local { address: IpAddr::V4(address), .. }) => {
-                used += put(header, &mut at, libc::IPPROTO_IP, TELL_V4, info_v4(address));
+                used += put(header, &mut at, libc::IPPROTO_IP, pktinfo::OPTION, pktinfo::to(address));
             }
             Some(Local { address: IpAddr::V6(address), interface }) => {
                 used +=
@@ -65,9 +49,9 @@ impl Control {
             }
             None => {}
         }
-        #[cfg(target_os = "linux")]
         if datagram.segment != 0 {
-            used += put(header, &mut at, libc::SOL_UDP, libc::UDP_SEGMENT, datagram.segment);
+            used += platform::SEGMENT
+                .map_or(0, |(level, kind)| put(header, &mut at, level, kind, datagram.segment));
         }
         header.msg_controllen = used as _;
         if used == 0 {
@@ -112,18 +96,17 @@ pub(super) fn read(header: &libc::msghdr, arrived: &mut Arrived) {
         // SAFETY: the data follow the header within the room.
         let data = unsafe { libc::CMSG_DATA(message) };
         match (message.cmsg_level, message.cmsg_type) {
-            (libc::IPPROTO_IP, TELL_V4) => {
+            (libc::IPPROTO_IP, pktinfo::OPTION) => {
                 // SAFETY: a message of that type carries that structure.
-                let info = unsafe { data.cast::<InfoV4>().read_unaligned() };
-                arrived.to = Some(Local { address: IpAddr::V4(address_v4(&info)), interface: 0 });
+                let info = unsafe { data.cast::<pktinfo::Info>().read_unaligned() };
+                arrived.to = Some(Local { address: IpAddr::V4(pktinfo::from(&info)), interface: 0 });
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 // SAFETY: a message of that type carries that structure.
                 let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
                 arrived.to = Some(local_v6(&info));
             }
-            #[cfg(target_os = "linux")]
-            (libc::SOL_UDP, libc::UDP_GRO) => {
+            told if Some(told) == platform::COALESCED => {
                 // SAFETY: a message of that type carries an int.
                 let segment = unsafe { data.cast::<libc::c_int>().read_unaligned() };
                 let segment = usize::try_from(segment).unwrap_or(0);
@@ -141,16 +124,13 @@ pub(in super::super) fn tell_destination(socket: BorrowedFd<'_>, v6: bool) -> io
     if v6 {
         set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
     } else {
-        set(socket, libc::IPPROTO_IP, TELL_V4)
+        set(socket, libc::IPPROTO_IP, pktinfo::OPTION)
     }
 }
 
-/// Lets the kernel join datagrams of one sender and one length (Linux, UDP_GRO of udp(7)).
+/// Lets the kernel join datagrams of one sender and one length, where it can.
 pub(in super::super) fn coalesce(socket: BorrowedFd<'_>) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    set(socket, libc::SOL_UDP, libc::UDP_GRO)?;
-    let _ = socket;
-    Ok(())
+    platform::COALESCED.map_or(Ok(()), |(level, option)| set(socket, level, option))
 }
 
 fn set(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
@@ -160,41 +140,6 @@ fn set(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -> io::R
     let result =
         unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), length) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-fn in_addr(address: Ipv4Addr) -> libc::in_addr {
-    libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) }
-}
-
-#[cfg(any(target_os = "freebsd", target_os = "dragonfly", target_os = "netbsd", target_os = "openbsd"))]
-fn info_v4(address: Ipv4Addr) -> InfoV4 {
-    in_addr(address)
-}
-
-#[cfg(not(any(
-    target_os = "freebsd",
-    target_os = "dragonfly",
-    target_os = "netbsd",
-    target_os = "openbsd"
-)))]
-fn info_v4(address: Ipv4Addr) -> InfoV4 {
-    InfoV4 { ipi_ifindex: 0, ipi_spec_dst: in_addr(address), ipi_addr: in_addr(Ipv4Addr::UNSPECIFIED) }
-}
-
-#[cfg(any(target_os = "freebsd", target_os = "dragonfly", target_os = "netbsd", target_os = "openbsd"))]
-fn address_v4(info: &InfoV4) -> Ipv4Addr {
-    Ipv4Addr::from(info.s_addr.to_ne_bytes())
-}
-
-/// The local address of the datagram: for a broadcast the interface's, from which it can be answered.
-#[cfg(not(any(
-    target_os = "freebsd",
-    target_os = "dragonfly",
-    target_os = "netbsd",
-    target_os = "openbsd"
-)))]
-fn address_v4(info: &InfoV4) -> Ipv4Addr {
-    Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes())
 }
 
 fn info_v6(address: Ipv6Addr, interface: u32) -> libc::in6_pktinfo {

@@ -6,6 +6,12 @@ use std::ptr;
 
 use super::{Address, CHUNK, NO_VECTOR, Outgoing, Received, SLOT, Slot};
 
+/// Level and type of the message that has the kernel cut a payload into datagrams of a length (UDP_SEGMENT of udp(7)).
+pub(super) const SEGMENT: Option<(libc::c_int, libc::c_int)> = Some((libc::SOL_UDP, libc::UDP_SEGMENT));
+/// Level and option, or type of the message, for datagrams of one sender and one length that were joined (UDP_GRO of
+/// udp(7)).
+pub(super) const COALESCED: Option<(libc::c_int, libc::c_int)> = Some((libc::SOL_UDP, libc::UDP_GRO));
+
 /// One recvmmsg(2).
 pub(super) fn receive(
     socket: BorrowedFd<'_>,
@@ -42,10 +48,11 @@ pub(super) fn send<'a>(
     if let (Some(only), None) = (following.next(), following.next())
         && only.to.is_none()
         && only.segment == 0
+        && only.before.is_empty()
     {
         return send_one(socket, only.contents);
     }
-    let mut vectors = [NO_VECTOR; CHUNK];
+    let mut vectors = [[NO_VECTOR; 2]; CHUNK];
     let mut messages = [libc::mmsghdr { msg_hdr: super::no_header(), msg_len: 0 }; CHUNK];
     let mut addresses: [Option<Address>; CHUNK] = [const { None }; CHUNK];
     let mut count = 0;

@@ -5,6 +5,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::{Address, CHUNK, NO_VECTOR, Outgoing, Received, SLOT, Slot};
 
+/// No kernel cuts payloads.
+pub(super) const SEGMENT: Option<(libc::c_int, libc::c_int)> = None;
+/// No kernel joins datagrams.
+pub(super) const COALESCED: Option<(libc::c_int, libc::c_int)> = None;
+
 /// One recvmsg(2) for each datagram, until there is none, an error, or no slot left.
 pub(super) fn receive(
     socket: BorrowedFd<'_>,
@@ -37,8 +42,8 @@ pub(super) fn send<'a>(
 ) -> io::Result<usize> {
     let mut count = 0;
     for datagram in datagrams.take(CHUNK) {
-        let (mut address, mut vector) = (Address::of(&datagram), NO_VECTOR);
-        let header = address.prepare(&datagram, &mut vector);
+        let (mut address, mut vectors) = (Address::of(&datagram), [NO_VECTOR; 2]);
+        let header = address.prepare(&datagram, &mut vectors);
         // SAFETY: the header points to a payload, a vector and an address that live here, with their lengths.
         let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
         if sent < 0 && count == 0 {

@@ -34,7 +34,12 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn key(client: u16, lane: usize) -> Key {
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    Key { lane, client: SocketAddr::new(address, client), local: Local { address, interface: 0 } }
+    Key {
+        lane,
+        client: SocketAddr::new(address, client),
+        local: Local { address, interface: 0 },
+        named: None,
+    }
 }
 
 /// What the table must do, done slowly: sessions from the least to the most recently used.

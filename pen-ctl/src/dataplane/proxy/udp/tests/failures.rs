@@ -82,6 +82,7 @@ fn unreachable_address_counts_as_failure() {
     client.send(b"query").unwrap();
     assert_eq!(driver.receive(&server).0, b"query");
     assert_eq!(driver.backends.failed, [0]);
+    assert_eq!(driver.backends.why, [Errno::ACCESS], "it is known why");
 }
 
 /// A backend that swallows everything is left, but only where backends answer at all, and it is no failure: one
@@ -113,19 +114,48 @@ fn silent_backend_is_left() {
     assert_eq!(driver.backends.failed, [0; 0]);
 }
 
-/// Sessions of a backend that was removed end; those of others stay.
+/// What a backend was asked before it was removed, it may answer; then its sessions end. It is asked nothing more.
 #[test]
-fn sessions_of_a_removed_backend_end() {
-    let (first, second) = (socket(V4), socket(V4));
-    let mut driver = Driver::new(Config::default(), &[first.local_addr().unwrap()]);
+fn sessions_of_a_removed_backend_end_with_the_answer_that_they_wait_for() {
+    let (removed, other) = (socket(V4), socket(V4));
+    let mut driver = Driver::new(Config::default(), &[removed.local_addr().unwrap()]);
     let to = driver.listen(V4);
-    let (one, two) = (client(to), client(to));
-    one.send(b"query").unwrap();
-    driver.receive(&first);
-    driver.backends.addresses.insert(0, second.local_addr().unwrap());
-    two.send(b"query").unwrap();
-    driver.receive(&second);
-    // Numbers are positions here: 0 is now the second one, and both sessions have it; keep none of them.
-    assert_eq!(driver.udp.retain(|_, backend| backend != 0), 2);
-    assert_eq!(driver.udp.sessions(), 0);
+    let clients = [client(to), client(to), client(to)];
+    let mut sessions = Vec::new();
+    for client in &clients {
+        client.send(b"query").unwrap();
+        sessions.push(driver.receive(&removed).1);
+    }
+    // The first one is answered, the others wait.
+    removed.send_to(b"answer", sessions[0]).unwrap();
+    driver.receive(&clients[0]);
+    driver.backends.addresses.push(other.local_addr().unwrap());
+    assert_eq!(driver.udp.retain(|_, backend| *backend != 0, driver.now), 1);
+    assert_eq!(driver.udp.sessions(), 2);
+    removed.send_to(b"late", sessions[1]).unwrap();
+    assert_eq!(driver.receive(&clients[1]).0, b"late");
+    driver.until(|driver| driver.udp.sessions() == 1);
+    driver.backends.addresses.swap(0, 1);
+    clients[2].send(b"again").unwrap();
+    assert_eq!(driver.receive(&other).0, b"again");
+    // Who is never answered does not wait for ever.
+    let late = driver.now + Duration::from_secs(6);
+    assert_eq!(driver.udp.retain(|_, _| false, late), 1);
+}
+
+/// A backend that is back before it has answered is as if it had never been away.
+#[test]
+fn a_session_whose_backend_is_back_goes_on() {
+    let server = socket(V4);
+    let mut driver = Driver::new(Config::default(), &[server.local_addr().unwrap()]);
+    let to = driver.listen(V4);
+    let client = client(to);
+    client.send(b"query").unwrap();
+    let session = driver.receive(&server).1;
+    assert_eq!(driver.udp.retain(|_, _| false, driver.now), 0);
+    assert_eq!(driver.udp.retain(|_, _| true, driver.now), 0);
+    server.send_to(b"answer", session).unwrap();
+    driver.receive(&client);
+    client.send(b"another").unwrap();
+    assert_eq!(driver.receive(&server), (b"another".to_vec(), session));
 }

@@ -136,7 +136,7 @@ fn joined_datagrams_stay_what_they_were() {
     let mut driver = Driver::new(Config::default(), &[server.local_addr().unwrap()]);
     let client = client(driver.listen(V4));
     let contents: Vec<u8> = (0..10_500).map(|at| (at / 1000) as u8).collect();
-    let segments = |to| sys::Outgoing { contents: &contents, segment: 1000, to, from: None };
+    let segments = |to| sys::Outgoing { before: &[], contents: &contents, segment: 1000, to, from: None };
     sys::send(client.as_fd(), std::iter::once(segments(None))).unwrap();
     let queries: Vec<_> = (0..11).map(|_| driver.receive(&server)).collect();
     assert_eq!(driver.udp.counters().forwarded, 11);
