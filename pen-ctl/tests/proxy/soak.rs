@@ -13,7 +13,7 @@ use pen_ctl::dataplane::proxy::endpoint::Endpoint;
 use pen_ctl::dataplane::proxy::single::Single;
 use socket2::{Domain, Socket, Type};
 
-use crate::place::{eventually, turns, with};
+use crate::place::{PATIENCE, eventually, turns, with};
 use backends::{Ground, NARROW};
 use plan::{Plan, Random, Side};
 use stream::{WAIT, Wanted, fault, read, write};
@@ -81,7 +81,13 @@ fn every_byte_arrives_once_and_in_its_place_and_only_who_was_killed_or_reset_end
         let proxy = Single::start(config).unwrap();
         clients(&ground, &proxy, &tally);
         ground.over.store(true, SeqCst);
-        eventually("no session is left", || proxy.statistics().backends.iter().all(|one| one.open == 0));
+        let left = || proxy.statistics().backends.iter().map(|one| one.open).sum::<u32>();
+        let patience = Instant::now() + PATIENCE;
+        while left() > 0 {
+            let at_backends = ground.served.load(SeqCst);
+            assert!(Instant::now() < patience, "{} sessions are left, {at_backends} at backends", left());
+            thread::sleep(Duration::from_millis(5));
+        }
         let statistics = proxy.statistics();
         assert_eq!(statistics.turned_away, 0, "somebody was always there; {statistics:?}");
     });

@@ -149,9 +149,9 @@ impl Way {
     fn read(&mut self, from: &mut End, to: &mut End, kit: &mut Kit, count: &Count) -> Attempt {
         if self.bulk >= PROOF
             && let Some(pipe) = kit.pipes.take()
-            && self.splice(from, pipe, kit, count)
+            && let Some(attempt) = self.splice(from, pipe, kit, count)
         {
-            return Attempt::Done;
+            return attempt;
         }
         match recv(&from.socket, &mut *kit.scratch, RecvFlags::empty()) {
             Ok((_, 0)) => self.ended = true,
@@ -185,9 +185,11 @@ impl Way {
         }
     }
 
-    /// Fills a pipe from the sender; [`Way::flush`] empties it. False if nothing was to be had that way: splice(2) moves
+    /// Fills a pipe from the sender; [`Way::flush`] empties it. `None` if nothing was to be had that way: splice(2) moves
     /// nothing at an urgent mark either (RFC 6093), so only a read can tell that there is nothing, or nothing more.
-    fn splice(&mut self, from: &End, pipe: Pipe, kit: &mut Kit, count: &Count) -> bool {
+    ///
+    /// That the sender died is told once, to whoever asks first: a read after it would find a mere end.
+    fn splice(&mut self, from: &mut End, pipe: Pipe, kit: &mut Kit, count: &Count) -> Option<Attempt> {
         match splice::fill(&from.socket, &pipe) {
             Ok(read @ 1..) => {
                 count.add(read as u64);
@@ -195,11 +197,11 @@ impl Way {
                     self.bulk = 0;
                 }
                 self.held = Held::Piped(pipe, read);
-                true
+                Some(Attempt::Done)
             }
-            Ok(0) | Err(_) => {
+            told => {
                 kit.pipes.give_back(pipe);
-                false
+                told.err().filter(|errno| !splice::is_no_news(*errno)).map(|errno| self.not_read(errno, from))
             }
         }
     }
@@ -226,3 +228,6 @@ impl Way {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

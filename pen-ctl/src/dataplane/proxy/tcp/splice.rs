@@ -58,3 +58,9 @@ pub(crate) fn fill(socket: &OwnedFd, pipe: &Pipe) -> Result<usize, Errno> {
 pub(crate) fn pour(pipe: &Pipe, socket: &OwnedFd, length: usize) -> Result<usize, Errno> {
     splice(&pipe.exit, None, socket, None, length, FLAGS)
 }
+
+/// Whether a failure to fill a pipe says nothing about the socket: it has nothing just now, or this is not the way to get
+/// it (splice(2), errors).
+pub(crate) fn is_no_news(errno: Errno) -> bool {
+    matches!(errno, Errno::AGAIN | Errno::INTR | Errno::INVAL | Errno::NOMEM)
+}
