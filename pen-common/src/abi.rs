@@ -310,8 +310,23 @@ pub struct Counter {
     pub bytes: u64,
 }
 
-/// Records of `counters` below this index count reasons ([`crate::verdict`]); from it on, backends.
+/// Records of `counters` below this index count reasons ([`crate::verdict`]) and [`records`]; from it on, backends.
 pub const COUNTER_BACKENDS: u32 = 64;
+
+/// Records of `counters` that are no packet's verdict; what they count stands in the place of frames.
+pub mod records {
+    /// Entries that packets inserted into `track_v4`; the kernel tells nothing of those that it evicts.
+    pub const INSERTED_V4: u32 = 59;
+    /// The same of `track_v6`.
+    pub const INSERTED_V6: u32 = 60;
+    /// Entries that the controller deleted from `track_v4`; packets never write it.
+    pub const DELETED_V4: u32 = 61;
+    /// The same of `track_v6`.
+    pub const DELETED_V6: u32 = 62;
+    /// What puzzled the pipeline ([`crate::tables::Puzzle`]).
+    pub const PUZZLES: u32 = 63;
+}
+
 /// Records of map `counters`.
 pub const COUNTERS: u32 = COUNTER_BACKENDS + MAX_BACKENDS;
 

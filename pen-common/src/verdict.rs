@@ -172,7 +172,7 @@ mod tests {
         let names: BTreeSet<_> = reasons().map(|reason| reason.name).collect();
         assert_eq!(records.len(), reasons().count());
         assert_eq!(names.len(), reasons().count());
-        assert!(records.iter().all(|&index| index < COUNTER_BACKENDS));
+        assert!(records.iter().all(|&index| index < crate::abi::records::INSERTED_V4));
     }
 
     #[test]

@@ -359,6 +359,22 @@ pub struct TableUse {
     pub used: u64,
     /// Entries at most.
     pub max: u64,
+    /// Entries that were made so far.
+    #[serde(default)]
+    pub inserted: u64,
+    /// Entries that gave way to others so far: those made, less those deleted and those in use. What was made before
+    /// anybody counted is not among them.
+    #[serde(default)]
+    pub evicted: u64,
+}
+
+/// Entries of the tracking tables that were made so far, by family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inserted {
+    /// IPv4.
+    pub v4: u64,
+    /// IPv6.
+    pub v6: u64,
 }
 
 /// How full the tracking tables are.
@@ -398,6 +414,9 @@ pub trait DataPlane: Send {
 
     /// What became of packets.
     fn counters(&mut self) -> Result<Counters, DataPlaneError>;
+
+    /// How many entries of the tracking tables were made so far.
+    fn inserted(&mut self) -> Result<Inserted, DataPlaneError>;
 
     /// What connections of backends that are there now came to; empty where there are none.
     fn connections(&mut self) -> BTreeMap<(ServiceKey, BackendAddress), Connections> {

@@ -15,6 +15,7 @@ use aya_ebpf::macros::btf_map;
 use pen_common::abi::{
     Backend, COUNTERS, Counter, Directory, DirectoryHalf, Instance, LOOP_FILTER_WORDS, MAX_BACKENDS,
     MAX_INTERFACES, MAX_SERVICES, Ring, SLOTS, SLOTS_BOTH_HALVES, Slot, TrackKeyV4, TrackKeyV6, Tracked,
+    records,
 };
 use pen_common::ring;
 use pen_common::tables::{Memory, Puzzle, Tables};
@@ -22,8 +23,6 @@ use pen_common::tables::{Memory, Puzzle, Tables};
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 /// Entries of each tracking table, unless the loader says otherwise.
 const TRACKED: usize = 262_144;
-/// The record of `counters` that counts puzzles; no reason has it, and it is no packet's verdict.
-pub(crate) const PUZZLES: u32 = 63;
 
 type SlotTable = Array<Slot, { SLOTS_BOTH_HALVES as usize }, MMAPABLE>;
 
@@ -141,13 +140,17 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn remember_v4(&self, key: &TrackKeyV4, value: &Tracked) {
         // A failure (no entry could be had) only means that this packet is not remembered.
-        let _ = TRACK_V4.insert(key, value, u64::from(BPF_ANY));
+        if TRACK_V4.insert(key, value, u64::from(BPF_ANY)).is_ok() {
+            count(records::INSERTED_V4, 0);
+        }
     }
 
     #[inline(always)]
     fn remember_v6(&self, key: &TrackKeyV6, value: &Tracked) {
         // As above.
-        let _ = TRACK_V6.insert(key, value, u64::from(BPF_ANY));
+        if TRACK_V6.insert(key, value, u64::from(BPF_ANY)).is_ok() {
+            count(records::INSERTED_V6, 0);
+        }
     }
 
     #[inline(always)]

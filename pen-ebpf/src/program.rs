@@ -4,6 +4,7 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::warn;
+use pen_common::abi::records;
 use pen_common::pipeline;
 use pen_common::tables::Puzzle;
 use pen_common::verdict::{Drop, Egress, Verdict};
@@ -45,7 +46,7 @@ fn pen_xdp(context: XdpContext) -> u32 {
 /// Logs the first, second, fourth, eighth … puzzle of each CPU: enough to be noticed, too few to be a load.
 #[inline(never)]
 fn report(context: &XdpContext, puzzle: Puzzle) {
-    if !maps::count(maps::PUZZLES, 0).is_power_of_two() {
+    if !maps::count(records::PUZZLES, 0).is_power_of_two() {
         return;
     }
     let Puzzle::RetiredIndex { index, service } = puzzle;

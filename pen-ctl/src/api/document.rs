@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::api::configuration::TrialDocument;
 use crate::check::Health;
 use crate::dataplane::{
-    Affinity, AttachMode, BackendAddress, Connections, HealthStatus, Kind, Mac, OnEmpty, ProxySettings,
-    Scheduler, ServiceConnections, ServiceKey, Tracking, TrackingUse,
+    Affinity, AttachMode, BackendAddress, Connections, HealthStatus, Inserted, Kind, Mac, OnEmpty,
+    ProxySettings, Scheduler, ServiceConnections, ServiceKey, Tracking, TrackingUse,
 };
 use crate::state::desired::AdminState;
 use crate::state::revision::Revision;
@@ -45,6 +45,9 @@ pub struct TrackingDocument {
     /// Whole seconds since they were counted; `null` while they were not.
     #[serde(default = "just_now")]
     pub age_seconds: Option<u64>,
+    /// Entries that were made a second, by family, over the last seconds; `null` where that is not known yet.
+    #[serde(default)]
+    pub inserts_per_second: Option<Inserted>,
 }
 
 /// Controllers that know no age counted when they were asked.

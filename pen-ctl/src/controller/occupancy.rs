@@ -1,4 +1,4 @@
-//! How full the tracking tables are. Counting reads them through, which takes seconds with millions of entries: it is
+//! How full the tracking tables are, and how fast they fill. Counting reads them through, which takes seconds with millions of entries: it is
 //! handed out ([`TableCount`]) when somebody wants to know, and the newest result is kept.
 
 use std::time::Duration;
@@ -7,11 +7,14 @@ use super::Controller;
 use crate::api::Request;
 use crate::api::document::TrackingDocument;
 use crate::dataplane::clients::Clients;
-use crate::dataplane::{DataPlaneError, TrackingUse};
+use crate::dataplane::{DataPlaneError, Inserted, TrackingUse};
 
 /// A count is good for this many times as long as it took, so that counting never takes more than a small share of a
 /// CPU: a million entries are counted every now and then, a few at every question.
 const SHARE_OF_TIME: u32 = 20;
+
+/// Least time that a pace is measured over.
+const PACE_OVER: Duration = Duration::from_secs(1);
 
 /// What is known of the tables.
 #[derive(Debug, Default)]
@@ -24,6 +27,8 @@ pub(super) struct Occupancy {
     good_until: Duration,
     /// Why the last count came to nothing.
     trouble: Option<String>,
+    /// How many entries had been made, and when (uptime): twice, the newer one first, at least [`PACE_OVER`] apart.
+    made: [Option<(Inserted, Duration)>; 2],
 }
 
 /// A count to be made, off the controller's task.
@@ -68,7 +73,12 @@ impl Controller {
         let took = now.saturating_sub(self.occupancy.counting.take().unwrap_or(now));
         self.occupancy.good_until = now + took * SHARE_OF_TIME;
         match result {
-            Ok(tables) => {
+            Ok(mut tables) => {
+                // What comes during a count makes it too high by so much; nothing that gave way comes back.
+                if let Some((before, _)) = self.occupancy.newest {
+                    tables.v4.evicted = tables.v4.evicted.max(before.v4.evicted);
+                    tables.v6.evicted = tables.v6.evicted.max(before.v6.evicted);
+                }
                 self.occupancy.newest = Some((tables, now));
                 self.occupancy.trouble = None;
             }
@@ -77,10 +87,40 @@ impl Controller {
     }
 
     /// The newest that is known.
-    pub(super) fn tracking_document(&self) -> Option<TrackingDocument> {
+    pub(super) fn tracking_document(&mut self) -> Option<TrackingDocument> {
+        let inserts_per_second = self.pace();
         let (tables, at) = self.occupancy.newest?;
         let age = self.clock.uptime().saturating_sub(at);
-        Some(TrackingDocument { tables, age_seconds: Some(age.as_secs()) })
+        Some(TrackingDocument { tables, age_seconds: Some(age.as_secs()), inserts_per_second })
+    }
+
+    /// Notes how many entries have been made by now, for [`Controller::pace`].
+    pub(super) fn note_inserted(&mut self) {
+        let now = self.clock.uptime();
+        let [newer, _] = self.occupancy.made;
+        if newer.is_some_and(|(_, at)| now.saturating_sub(at) < PACE_OVER) {
+            return;
+        }
+        // A plane that cannot tell just now is asked again.
+        if let Ok(inserted) = self.plane.inserted() {
+            self.occupancy.made = [Some((inserted, now)), newer];
+        }
+    }
+
+    /// Entries made a second since they were last noted, or the time before where that was only just now.
+    fn pace(&mut self) -> Option<Inserted> {
+        let (now, inserted) = (self.clock.uptime(), self.plane.inserted().ok()?);
+        let long_ago = |(_, at): &(Inserted, Duration)| now.saturating_sub(*at) >= PACE_OVER;
+        let (before, at) = self.occupancy.made.into_iter().flatten().find(long_ago)?;
+        let per_second = |now_made: u64, before: u64, over: Duration| {
+            let made = u128::from(now_made.saturating_sub(before));
+            u64::try_from(made * 1000 / over.as_millis().max(1)).unwrap_or(u64::MAX)
+        };
+        let over = now.saturating_sub(at);
+        Some(Inserted {
+            v4: per_second(inserted.v4, before.v4, over),
+            v6: per_second(inserted.v6, before.v6, over),
+        })
     }
 
     /// Why no more is known.

@@ -112,6 +112,7 @@ impl Controller {
                 return;
             }
         }
+        self.note_inserted();
         self.hold_up_the_unchecked();
         self.await_first_tables();
         let (target, standings) = self.build();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::clients::{Clients, Fate, Remembered};
 use super::{
-    AttachMode, BackendAddress, Connections, Counters, DataPlane, DataPlaneError, Kind, Observed,
+    AttachMode, BackendAddress, Connections, Counters, DataPlane, DataPlaneError, Inserted, Kind, Observed,
     ObservedInterface, ObservedService, Operation, ServiceConnections, ServiceKey, TrackingUse,
 };
 
@@ -33,6 +33,8 @@ pub struct Inner {
     pub operations: Vec<Operation>,
     /// What it counts.
     pub counters: Counters,
+    /// What it answers.
+    pub inserted: Inserted,
     /// What its interfaces lose.
     pub tx_errors: BTreeMap<String, u64>,
     /// How full its tables are.
@@ -76,6 +78,10 @@ impl DataPlane for FakePlane {
 
     fn counters(&mut self) -> Result<Counters, DataPlaneError> {
         Ok(self.lock().counters.clone())
+    }
+
+    fn inserted(&mut self) -> Result<Inserted, DataPlaneError> {
+        Ok(self.lock().inserted)
     }
 
     fn connections(&mut self) -> BTreeMap<(ServiceKey, BackendAddress), Connections> {

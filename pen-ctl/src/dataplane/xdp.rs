@@ -12,10 +12,11 @@ use pen_common::abi::Address;
 
 use super::clients::Clients;
 use super::{
-    Counters, DataPlane, DataPlaneError, InterfaceTarget, Kind, Observed, Operation, ServiceKey,
+    Counters, DataPlane, DataPlaneError, Inserted, InterfaceTarget, Kind, Observed, Operation, ServiceKey,
     ServiceSettings,
 };
 use backends::Held;
+use churn::Churn;
 use directory::Services;
 use guard::LoopGuard;
 use maps::Maps;
@@ -24,6 +25,7 @@ use services::Table;
 
 mod backends;
 mod border;
+mod churn;
 mod clients;
 mod counters;
 mod directory;
@@ -88,6 +90,7 @@ pub struct XdpPlane {
     held: BTreeMap<(u16, Address), Held>,
     guard: LoopGuard,
     clock: Arc<sys::Jiffies>,
+    churn: Arc<Churn>,
     /// Something was flipped or retired since the last grace period.
     unsettled: bool,
     /// Hands what the program logged to the log.
@@ -127,6 +130,10 @@ impl DataPlane for XdpPlane {
 
     fn counters(&mut self) -> Result<Counters, DataPlaneError> {
         self.read_counters()
+    }
+
+    fn inserted(&mut self) -> Result<Inserted, DataPlaneError> {
+        self.churn.inserted().map_err(|error| failure("read the counters", error::chain(&error)))
     }
 
     fn tx_errors(&mut self) -> BTreeMap<String, u64> {

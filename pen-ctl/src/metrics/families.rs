@@ -114,6 +114,11 @@ impl Families {
         gauges(to, "pen_tracking_entries", "Clients and flows that are remembered", used)?;
         let max = families.map(|(family, table)| ([("family", family)], table.max));
         gauges(to, "pen_tracking_entries_limit", "Clients and flows that can be remembered", max)?;
+        let inserted = families.map(|(family, table)| ([("family", family)], table.inserted));
+        counters(to, "pen_tracking_inserts", "Clients and flows that came to be remembered", inserted)?;
+        let evicted = families.map(|(family, table)| ([("family", family)], table.evicted));
+        let help = "Clients and flows that were forgotten because the table was full";
+        counters(to, "pen_tracking_evictions", help, evicted)?;
         let age = ConstGauge::new(tracking.age_seconds.unwrap_or_default());
         let help = "Seconds since what is remembered was counted.";
         age.encode(to.encode_descriptor("pen_tracking_age_seconds", help, None, age.metric_type())?)

@@ -90,15 +90,17 @@ fn snapshot() -> Snapshot {
         tx_errors: None,
         ..interface.clone()
     };
-    let tables =
-        TrackingUse { v4: TableUse { used: 12, max: 262_144 }, v6: TableUse { used: 0, max: 262_144 } };
+    let tables = TrackingUse {
+        v4: TableUse { used: 12, max: 262_144, inserted: 20, evicted: 3 },
+        v6: TableUse { max: 262_144, ..TableUse::default() },
+    };
     Snapshot {
         interfaces: vec![interface, pending],
         services: vec![web, dns],
         connections,
         service_connections,
         counters: Some(counters),
-        tracking: Some(TrackingDocument { tables, age_seconds: Some(3) }),
+        tracking: Some(TrackingDocument { tables, age_seconds: Some(3), inserts_per_second: None }),
         failures: 1,
     }
 }

@@ -150,6 +150,33 @@ fn who_is_forgotten_goes_where_newcomers_go_and_nobody_else_moves() {
     assert_eq!(plane.clients().unwrap().read(&mut |_| panic!("still there")).unwrap(), 0);
 }
 
+#[test]
+fn what_was_inserted_is_in_use_or_deleted_or_evicted_and_adoption_forgets_none_of_it() {
+    let Some(place) = Place::enter() else { return };
+    let (mut plane, interface) = sharing(&place, &[11]);
+    let wire = Wire::new(&place, &interface);
+    wire.everyones_backend();
+    wire.everyones_backend();
+    let counted = |plane: &mut XdpPlane| {
+        let table = plane.clients().unwrap().occupancy().unwrap().v4;
+        (table.inserted, table.used, table.evicted)
+    };
+    assert_eq!(counted(&mut plane), (60, 60, 0), "who comes again is not inserted again");
+    let mut fate = |one: &Remembered| if one.client < client(11) { Fate::Forget } else { Fate::Keep };
+    assert_eq!(plane.clients().unwrap().read(&mut fate).unwrap(), 10);
+    assert_eq!(counted(&mut plane), (60, 50, 0), "what was deleted did not give way");
+
+    // What the kernel takes out tells nobody.
+    let mut table = pinned::track_v4(&place);
+    let some: Vec<[u32; 3]> = table.keys().take(7).collect::<Result<_, _>>().unwrap();
+    some.iter().for_each(|key| table.remove(key).unwrap());
+    assert_eq!(counted(&mut plane), (60, 43, 7));
+    drop(plane);
+    let mut plane = place.open().unwrap();
+    assert_eq!(counted(&mut plane), (60, 43, 7));
+    assert_eq!(plane.inserted().unwrap().v4, 60);
+}
+
 fn behind(interface: &pen_ctl::dataplane::InterfaceTarget) -> pen_ctl::dataplane::BackendPath {
     let path = serving(12).path.unwrap();
     pen_ctl::dataplane::BackendPath { ifindex: interface.ifindex, ..path }

@@ -372,18 +372,22 @@ fn packets(packets: &PacketsDocument, view: View) -> String {
 }
 
 fn tracking(tracking: &TrackingDocument, view: View) -> String {
-    let TrackingDocument { tables, age_seconds } = tracking;
+    let TrackingDocument { tables, age_seconds, inserts_per_second: pace } = tracking;
     let Some(age_seconds) = age_seconds else {
         return "  not counted yet: ask again in a moment\n".to_owned();
     };
     let mut table = Table::plain();
-    for (family, TableUse { used, max }) in [("IPv4", tables.v4), ("IPv6", tables.v6)] {
+    let families =
+        [("IPv4", tables.v4, pace.map(|pace| pace.v4)), ("IPv6", tables.v6, pace.map(|pace| pace.v6))];
+    for (family, TableUse { used, max, evicted, .. }, pace) in families {
         let cell = Cell::number(number(used));
         let full = max > 0 && used >= max - max / 10;
         table.row(vec![
             Cell::new(family),
             if full { cell.tone(Tone::Attention) } else { cell },
             Cell::new(format!("of {}", number(max))),
+            Cell::new(pace.map_or_else(String::new, |pace| format!("{} new/s", number(pace)))),
+            Cell::new(format!("{} evicted", number(evicted))),
         ]);
     }
     let mut text = table.render(2, view.style);

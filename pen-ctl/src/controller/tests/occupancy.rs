@@ -3,10 +3,11 @@
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::dataplane::{TableUse, TrackingUse};
+use crate::dataplane::{Inserted, TableUse, TrackingUse};
 
 fn tables(used: u64) -> TrackingUse {
-    TrackingUse { v4: TableUse { used, max: 262_144 }, v6: TableUse { used: 0, max: 262_144 } }
+    let empty = TableUse { max: 262_144, ..TableUse::default() };
+    TrackingUse { v4: TableUse { used, ..empty }, v6: empty }
 }
 
 async fn status(handle: &ControllerHandle) -> StatusDocument {
@@ -54,6 +55,31 @@ async fn a_slow_count_keeps_nobody_waiting_and_the_newest_that_is_known_is_told(
 
     handle.request(Request::Stop { detach: false }).await.unwrap();
     serving.await.unwrap();
+}
+
+#[test]
+fn the_pace_of_inserts_is_of_the_last_seconds_and_never_of_a_moment() {
+    let mut bench = Bench::with_web();
+    let pace = |bench: &mut Bench| {
+        let due = bench.controller().table_count_due(&Request::Status);
+        if let Some(due) = due {
+            bench.controller().tables_counted(due.take());
+        }
+        bench.controller().tracking_document().unwrap().inserts_per_second.map(|pace| (pace.v4, pace.v6))
+    };
+    let later = |bench: &mut Bench, milliseconds, v4, v6| {
+        bench.clock.0.fetch_add(milliseconds, Ordering::Relaxed);
+        bench.plane.lock().inserted = Inserted { v4, v6 };
+    };
+    assert_eq!(pace(&mut bench), None, "just started");
+    later(&mut bench, 2_000, 100, 0);
+    assert_eq!(pace(&mut bench), Some((50, 0)));
+    bench.controller().reconcile();
+    later(&mut bench, 10, 1_000, 0);
+    bench.controller().reconcile();
+    assert_eq!(pace(&mut bench), Some((497, 0)), "over two seconds and a bit");
+    later(&mut bench, 4_990, 6_000, 5_000);
+    assert_eq!(pace(&mut bench), Some((1_180, 1_000)));
 }
 
 #[test]

@@ -38,6 +38,14 @@ impl Key {
         }
     }
 
+    /// 0 for IPv4, 1 for IPv6.
+    const fn family(&self) -> usize {
+        match self {
+            Key::V4(_) => 0,
+            Key::V6(_) => 1,
+        }
+    }
+
     /// The client, and the port of its flow (network byte order; 0 = all of its flows).
     pub fn client(&self) -> (IpAddr, u16) {
         match self {
@@ -60,13 +68,27 @@ struct Shard {
     old: HashMap<Key, Tracked>,
     /// Entries of one generation at most.
     size: usize,
+    /// What came and what was taken out, by family.
+    churn: [Churn; 2],
+}
+
+/// How many entries came into a table and were taken out of it so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Churn {
+    /// Entries that were made.
+    pub inserted: u64,
+    /// Entries that were forgotten because somebody wanted that.
+    pub deleted: u64,
 }
 
 impl Memory {
     /// A table for `clients` at most (at least one a shard and generation).
     pub fn new(clients: usize) -> Memory {
         let size = (clients / (2 * SHARDS)).max(1);
-        let shard = |_| Mutex::new(Shard { young: HashMap::new(), old: HashMap::new(), size });
+        let shard = |_| {
+            let (young, old) = (HashMap::new(), HashMap::new());
+            Mutex::new(Shard { young, old, size, churn: Default::default() })
+        };
         Memory { shards: (0..SHARDS).map(shard).collect(), hasher: RandomState::new() }
     }
 
@@ -78,11 +100,14 @@ impl Memory {
     /// Remembers something under a key, in place of what was there.
     pub fn remember(&self, key: Key, tracked: Tracked) {
         self.with(&key, |shard| {
-            if shard.young.len() >= shard.size && !shard.young.contains_key(&key) {
+            let mut known = shard.young.contains_key(&key);
+            if shard.young.len() >= shard.size && !known {
+                known = shard.old.contains_key(&key);
                 shard.old = std::mem::take(&mut shard.young);
             }
-            shard.old.remove(&key);
+            known |= shard.old.remove(&key).is_some();
             shard.young.insert(key, tracked);
+            shard.churn[key.family()].inserted += u64::from(!known);
         });
     }
 
@@ -103,11 +128,12 @@ impl Memory {
                 }
                 stays.map(|_| ())
             });
-            let Shard { young, old, .. } = &mut *lock();
+            let Shard { young, old, churn, .. } = &mut *lock();
             for (key, tracked) in forgotten {
                 for generation in [&mut *young, &mut *old] {
                     if generation.get(&key) == Some(&tracked) {
                         generation.remove(&key);
+                        churn[key.family()].deleted += 1;
                     }
                 }
             }
@@ -123,15 +149,26 @@ impl Memory {
     }
 
     /// How many of each family are remembered: IPv4, IPv6.
-    pub fn families(&self) -> (usize, usize) {
-        let (mut v4, mut v6) = (0, 0);
+    pub fn families(&self) -> [usize; 2] {
+        let mut families = [0, 0];
         for shard in &self.shards {
             let Shard { young, old, .. } = &*shard.lock().unwrap_or_else(PoisonError::into_inner);
-            for key in young.keys().chain(old.keys()) {
-                *if matches!(key, Key::V4(_)) { &mut v4 } else { &mut v6 } += 1;
+            young.keys().chain(old.keys()).for_each(|key| families[key.family()] += 1);
+        }
+        families
+    }
+
+    /// What came and what was taken out, by family: IPv4, IPv6.
+    pub fn churn(&self) -> [Churn; 2] {
+        let mut sum = [Churn::default(); 2];
+        for shard in &self.shards {
+            let of_shard = shard.lock().unwrap_or_else(PoisonError::into_inner).churn;
+            for (sum, part) in sum.iter_mut().zip(of_shard) {
+                sum.inserted += part.inserted;
+                sum.deleted += part.deleted;
             }
         }
-        (v4, v6)
+        sum
     }
 
     /// How many are remembered.
@@ -193,7 +230,20 @@ mod tests {
             seen += 1;
             (seen < 5).then_some(false)
         });
-        assert_eq!((seen, memory.families()), (5, (662, 0)));
+        assert_eq!((seen, memory.families()), (5, [662, 0]));
+    }
+
+    #[test]
+    fn what_was_made_is_there_or_deleted_or_gave_way() {
+        let memory = Memory::new(2 * SHARDS * 10);
+        for client in 0..5_000 {
+            memory.remember(key(client), tracked(1));
+            memory.remember(key(client), tracked(2));
+        }
+        memory.review(|_, _| Some(false));
+        assert_eq!(memory.churn()[0].inserted, 5_000, "who moved is no other");
+        assert!((1..=1280).contains(&memory.churn()[0].deleted), "{:?}", memory.churn());
+        assert_eq!((memory.len(), memory.churn()[1]), (0, Churn::default()));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use super::service::Service;
 use super::{Proxy, StartError, transparent};
 use crate::dataplane::clients::Clients;
 use crate::dataplane::{
-    BackendAddress, Connections, Counters, DataPlane, DataPlaneError, Kind, Observed, ObservedService,
-    Operation, ServiceConnections, ServiceKey, ServiceSettings, Traffic,
+    BackendAddress, Connections, Counters, DataPlane, DataPlaneError, Inserted, Kind, Observed,
+    ObservedService, Operation, ServiceConnections, ServiceKey, ServiceSettings, Traffic,
 };
 use clients::ProxyClients;
 use estate::Estate;
@@ -218,6 +218,16 @@ impl DataPlane for ProxyPlane {
             Operation::SetTable { key, members } => self.change(key, |held| held.decide(members))?,
         }
         Ok(())
+    }
+
+    fn inserted(&mut self) -> Result<Inserted, DataPlaneError> {
+        let mut inserted = Inserted::default();
+        for held in self.services.lock().values() {
+            let [v4, v6] = held.service.chooser().memory.churn();
+            inserted.v4 += v4.inserted;
+            inserted.v6 += v6.inserted;
+        }
+        Ok(inserted)
     }
 
     fn counters(&mut self) -> Result<Counters, DataPlaneError> {

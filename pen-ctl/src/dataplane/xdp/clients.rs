@@ -19,6 +19,7 @@ use pen_common::select;
 use pen_common::tables::{Memory, Puzzle, Tables};
 use pen_common::track::{self, Key};
 
+use super::churn::{Churn, Records};
 use super::error::chain;
 use super::mapped::Mapped;
 use super::maps::{backends_in_use, map_array};
@@ -42,21 +43,24 @@ struct TrackTable {
     fd: OwnedFd,
     /// Entries at most.
     max: u64,
+    /// What comes and goes, and where that of this table is counted.
+    churn: Arc<Churn>,
+    records: Records,
 }
 
 impl XdpPlane {
     /// Opens what reads who is remembered; costs some system calls.
     pub(super) fn open_clients(&self) -> Result<XdpClients, DataPlaneError> {
         let what = "open the tracking tables";
-        let own = |map: &MapData| {
+        let own = |map: &MapData, records| {
             let info = map.info().map_err(|error| failure(what, chain(&error)))?;
             let fd = map.fd().as_fd().try_clone_to_owned().map_err(|error| failure(what, error))?;
-            Ok(TrackTable { fd, max: info.max_entries().into() })
+            Ok(TrackTable { fd, max: info.max_entries().into(), churn: Arc::clone(&self.churn), records })
         };
         Ok(XdpClients {
             pins: self.pins.clone(),
-            track_v4: own(&self.maps.track_v4)?,
-            track_v6: own(&self.maps.track_v6)?,
+            track_v4: own(&self.maps.track_v4, Records::V4)?,
+            track_v6: own(&self.maps.track_v6, Records::V6)?,
             directory: map_array(&self.pins, "directory", 1).map_err(|error| failure(what, error))?,
             backends: map_array(&self.pins, "backends", pen_common::abi::MAX_BACKENDS as usize)
                 .map_err(|error| failure(what, error))?,
@@ -173,17 +177,22 @@ impl TrackTable {
                     }
                 }
             }
-            read.forgotten += sys::delete_all(self.fd.as_fd(), size_of::<K>(), &doomed)?;
+            let deleted = sys::delete_all(self.fd.as_fd(), size_of::<K>(), &doomed)?;
+            self.churn.deleted(self.records, deleted).map_err(|error| io::Error::other(chain(&error)))?;
+            read.forgotten += deleted;
         }
         Ok(read)
     }
 
     fn count<K: WireKey>(&self) -> io::Result<TableUse> {
+        // Asked first: what is made during the count is in use, and not taken for evicted.
+        let counts = self.churn.made_and_left(self.records);
+        let (inserted, left) = counts.map_err(|error| io::Error::other(chain(&error)))?;
         let (mut batches, mut used) = (self.batches::<K>(), 0);
         while let Some(batch) = batches.next()? {
             used += batch.len() as u64;
         }
-        Ok(TableUse { used, max: self.max })
+        Ok(TableUse { used, max: self.max, inserted, evicted: left.saturating_sub(used) })
     }
 }
 

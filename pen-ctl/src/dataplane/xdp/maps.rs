@@ -259,7 +259,8 @@ fn data(pins: &Pins, name: &str) -> Result<MapData, OpenError> {
     MapData::from_pin(pins.map(name)).map_err(|error| OpenError::from_aya(format!("open map {name}"), &error))
 }
 
-fn typed<M: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<M, OpenError> {
+/// Opens a map from its pin.
+pub(super) fn typed<M: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<M, OpenError> {
     Map::from_map_data(data(pins, name)?)
         .and_then(M::try_from)
         .map_err(|error| OpenError::from_aya(format!("open map {name}"), &error))

@@ -17,11 +17,12 @@ use pen_common::abi::{
 use pen_common::service;
 
 use super::backends::Held;
+use super::churn::Churn;
 use super::error::OpenError;
 use super::guard::LoopGuard;
 use super::interfaces::pinned_links;
 use super::links::xdp_states;
-use super::maps::{Maps, SHAPES, backends_in_use, check_pinned, create_instance, ensure_slots_map};
+use super::maps::{Maps, SHAPES, backends_in_use, check_pinned, create_instance, ensure_slots_map, typed};
 use super::pins::{PinLock, Pinned, Pins, discard, inspect, remove};
 use super::{PROGRAM, XdpPlane, directory, load_patiently, number_of, privilege, sys};
 
@@ -97,6 +98,7 @@ impl XdpPlane {
         let maps = Maps::open(&pins)?;
         let guard = LoopGuard::adopt(&maps).map_err(|why| recovery_failed("backend_macs", why))?;
         let log = logger(&mut ebpf);
+        let churn = Churn::new(typed(&pins, "counters")?);
         let clock = sys::Jiffies::load()
             .map_err(|error| OpenError::from_io("load what tells the kernel's clock", &error))?;
         let mut plane = Self {
@@ -114,6 +116,7 @@ impl XdpPlane {
             held: BTreeMap::new(),
             guard,
             clock: Arc::new(clock),
+            churn: Arc::new(churn),
             unsettled: true,
             log,
         };

@@ -58,7 +58,12 @@ fn document() -> StatusDocument {
             "passed": {"no_service": 65_000, "not_ip": 0},
             "dropped": {"no_backend": 428, "loop": 0}
         },
-        "tracking": {"v4": {"used": 250_000, "max": 262_144}, "v6": {"used": 0, "max": 262_144}, "age_seconds": 12},
+        "tracking": {
+            "v4": {"used": 250_000, "max": 262_144, "inserted": 300_000, "evicted": 1_200},
+            "v6": {"used": 0, "max": 262_144, "inserted": 0, "evicted": 0},
+            "age_seconds": 12,
+            "inserts_per_second": {"v4": 4_300, "v6": 0}
+        },
         "warnings": ["service dns: nobody is serving"]
     }))
     .unwrap()
@@ -93,8 +98,8 @@ Packets
   dropped    no_backend        428
 
 Clients remembered
-  IPv4  250 000  of 262 144
-  IPv6        0  of 262 144
+  IPv4  250 000  of 262 144  4 300 new/s  1 200 evicted
+  IPv6        0  of 262 144  0 new/s      0 evicted
   counted 12s ago
 ";
     assert_eq!(status(&document(), view()), expected);
@@ -203,7 +208,7 @@ fn what_is_wrong_is_red_on_a_terminal() {
 #[test]
 fn the_document_has_its_shape_before_anything_is_counted_and_from_controllers_that_know_no_age() {
     let fresh = serde_json::to_value(TrackingDocument::default()).unwrap();
-    assert_eq!(fresh["v4"], serde_json::json!({"used": 0, "max": 0}));
+    assert_eq!(fresh["v4"], serde_json::json!({"used": 0, "max": 0, "inserted": 0, "evicted": 0}));
     assert!(fresh["age_seconds"].is_null());
     let older: TrackingDocument = serde_json::from_value(serde_json::json!({
         "v4": {"used": 7, "max": 1024}, "v6": {"used": 0, "max": 1024},
@@ -264,8 +269,8 @@ Services
     10.0.0.13  drain  unknown               1     0       0       2       0 B  no: draining; removed within 4m 10s: 12 clients left, 3 of them seen in the last minute
 
 Clients remembered
-  IPv4  250 000  of 262 144
-  IPv6        0  of 262 144
+  IPv4  250 000  of 262 144  4 300 new/s  1 200 evicted
+  IPv6        0  of 262 144  0 new/s      0 evicted
   counted 12s ago
 ";
     assert_eq!(status(&proxied(), view()), expected);

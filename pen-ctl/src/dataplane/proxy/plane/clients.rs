@@ -9,12 +9,10 @@ use pen_common::track;
 
 use crate::dataplane::clients::{Clients, Fate, FlowPorts, Remembered, Standing};
 use crate::dataplane::proxy::endpoint::Endpoint;
-use crate::dataplane::proxy::memory::Key;
+use crate::dataplane::proxy::memory::{Churn, Key};
 use crate::dataplane::proxy::pool::{BackendId, Role};
 use crate::dataplane::proxy::service::{Service, State};
-use crate::dataplane::{
-    Affinity, BackendAddress, DataPlaneError, Scheduler, ServiceKey, TableUse, TrackingUse,
-};
+use crate::dataplane::{Affinity, BackendAddress, DataPlaneError, Scheduler, ServiceKey, TrackingUse};
 
 /// A service with what people call its backends.
 type Named = (ServiceKey, Arc<Service>, HashMap<Endpoint, BackendAddress>);
@@ -60,9 +58,14 @@ impl Clients for ProxyClients {
         let mut occupancy = TrackingUse::default();
         for (_, service, _) in &self.0 {
             let memory = &service.chooser().memory;
-            let ((v4, v6), size) = (memory.families(), memory.size() as u64);
-            for (family, used) in [(&mut occupancy.v4, v4), (&mut occupancy.v6, v6)] {
-                *family = TableUse { used: family.used + used as u64, max: family.max + size };
+            // Asked first: what is made during the count is in use, and not taken for evicted.
+            let (churn, used) = (memory.churn(), memory.families());
+            for (family, at) in [(&mut occupancy.v4, 0), (&mut occupancy.v6, 1)] {
+                let (used, Churn { inserted, deleted }) = (used[at] as u64, churn[at]);
+                family.used += used;
+                family.max += memory.size() as u64;
+                family.inserted += inserted;
+                family.evicted += inserted.saturating_sub(deleted).saturating_sub(used);
             }
         }
         Ok(occupancy)

@@ -1,0 +1,65 @@
+//! What comes into the tracking tables and is taken out of them. Packets count what they insert, the controller what it
+//! deletes; what the kernel evicts it tells nobody: it is what is missing then.
+
+use std::sync::{Mutex, PoisonError};
+
+use aya::maps::{MapData, MapError, PerCpuArray, PerCpuValues};
+use pen_common::abi::records;
+
+use super::maps::CounterWords;
+use crate::dataplane::Inserted;
+
+/// Where the entries of a tracking table are counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Records {
+    inserted: u32,
+    deleted: u32,
+}
+
+impl Records {
+    /// Of `track_v4`.
+    pub(super) const V4: Self = Self { inserted: records::INSERTED_V4, deleted: records::DELETED_V4 };
+    /// Of `track_v6`.
+    pub(super) const V6: Self = Self { inserted: records::INSERTED_V6, deleted: records::DELETED_V6 };
+}
+
+/// The records, shared by all who delete.
+pub(super) struct Churn(Mutex<PerCpuArray<MapData, CounterWords>>);
+
+impl Churn {
+    /// In this map.
+    pub(super) fn new(counters: PerCpuArray<MapData, CounterWords>) -> Churn {
+        Churn(Mutex::new(counters))
+    }
+
+    /// Entries that packets inserted so far.
+    pub(super) fn inserted(&self) -> Result<Inserted, MapError> {
+        Ok(Inserted { v4: self.sum(Records::V4.inserted)?, v6: self.sum(Records::V6.inserted)? })
+    }
+
+    /// How many entries of a table were inserted so far, and how many of those not deleted.
+    pub(super) fn made_and_left(&self, records: Records) -> Result<(u64, u64), MapError> {
+        let inserted = self.sum(records.inserted)?;
+        Ok((inserted, inserted.saturating_sub(self.sum(records.deleted)?)))
+    }
+
+    /// Notes entries that were deleted. Nobody else writes that record; its sum is kept in the place of one processor.
+    pub(super) fn deleted(&self, records: Records, entries: u64) -> Result<(), MapError> {
+        if entries == 0 {
+            return Ok(());
+        }
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values = map.get(&records.deleted, 0)?.to_vec();
+        if let Some([deleted, _]) = values.first_mut() {
+            *deleted = deleted.wrapping_add(entries);
+        }
+        let values = PerCpuValues::try_from(values)
+            .map_err(|io_error| aya::sys::SyscallError { call: "read the number of processors", io_error })?;
+        map.set(records.deleted, values, 0)
+    }
+
+    fn sum(&self, record: u32) -> Result<u64, MapError> {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(map.get(&record, 0)?.iter().map(|[count, _]| *count).fold(0, u64::wrapping_add))
+    }
+}
