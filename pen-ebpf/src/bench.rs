@@ -1,4 +1,4 @@
-//! Floor programs, and the harness that restores a frame and tail-calls the program to be timed.
+//! Floor programs, the harness that restores a frame and tail-calls the program to be timed, and a sink that counts.
 //!
 //! `cargo xtask bench` loads this object; the balancer never does. All take frames of several buffers, as the balancer
 //! does: a program calls only its like. The floors are written by hand against raw
@@ -17,9 +17,9 @@ fn main() {}
 
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_PASS, XDP_TX};
+    use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
     use aya_ebpf::macros::{map, xdp};
-    use aya_ebpf::maps::{Array, LruHashMap, ProgramArray};
+    use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray};
     use aya_ebpf::programs::XdpContext;
     use pen_common::bench::{FLOOR_FLOWS, FloorKey, Plan, RESTORED};
 
@@ -31,6 +31,8 @@ mod programs {
     static FLOWS: LruHashMap<FloorKey, u32> = LruHashMap::with_max_entries(FLOOR_FLOWS, 0);
     #[map(name = "floor_macs")]
     static MACS: Array<u64> = Array::with_max_entries(256, 0);
+    #[map(name = "bench_sunk")]
+    static SUNK: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
     const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
     const TCP: u8 = 6;
@@ -110,6 +112,18 @@ mod programs {
             *macs = [*mac as u16, (*mac >> 16) as u16, (*mac >> 32) as u16, a, b, c];
         }
         XDP_TX
+    }
+
+    /// Where frames come back to: counts those that the benchmark sent, and drops everything.
+    #[xdp(frags)]
+    fn sink(ctx: XdpContext) -> u32 {
+        if tcp_frame(&ctx).is_some()
+            && let Some(count) = SUNK.get_ptr_mut(0)
+        {
+            // SAFETY: a pointer that the map just gave, to this CPU's own value.
+            unsafe { *count += 1 };
+        }
+        XDP_DROP
     }
 
     /// The frame, if it is Ethernet + IPv4 without options + TCP and long enough.

@@ -1,11 +1,13 @@
 //! `cargo xtask bench`: nanoseconds per packet of each path, beside floor programs, from one interleaved run; with
-//! `--proxy`, the userspace [`proxy`] beside others; with `--health`, how soon a dead backend gets no packet any more.
+//! `--proxy`, the userspace [`proxy`] beside others; with `--health`, how soon a dead backend gets no packet any more;
+//! with `--as-unit`, what the shipped unit's capabilities cost; with `--veth`, packets per second over [`veth`].
 //!
 //! A harness program restores the frame, gives it the next client's address and tail-calls the program to be timed;
 //! the kernel runs that many times over (`BPF_PROG_TEST_RUN`) and says how long it took. What the harness costs is in
 //! every row, so ratios are net of F0, which does nothing. Rounds visit every row in turn, so that a noisy moment
 //! hits all of them.
 
+mod as_unit;
 mod bed;
 mod cases;
 mod cpu;
@@ -14,6 +16,8 @@ mod health;
 mod prepare;
 pub mod proxy;
 mod report;
+mod rights;
+pub mod veth;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -48,6 +52,10 @@ pub struct Options {
     proxy: proxy::Options,
     #[command(flatten)]
     health: health::Options,
+    #[command(flatten)]
+    as_unit: as_unit::Options,
+    #[command(flatten)]
+    veth: veth::Options,
 }
 
 /// Why there is no result.
@@ -63,6 +71,12 @@ pub enum BenchError {
         what: String,
         /// Why.
         why: String,
+    },
+    /// Capabilities are missing that the program needs.
+    #[error("the kernel refuses the program without {}", .missing.join(" and "))]
+    NoPrivilege {
+        /// Their names.
+        missing: Vec<&'static str>,
     },
     /// A program did something else than the row is about.
     #[error(
@@ -99,6 +113,11 @@ pub fn main(options: &Options) -> ExitCode {
         proxy::main(options.rounds, options.cpu, options.json, &options.proxy)
     } else if options.health.health {
         health::main(options.cpu, options.json, &options.health)
+    } else if options.as_unit.as_unit {
+        as_unit::main(options)
+    } else if options.veth.veth {
+        let plan = veth::Plan { rounds: options.rounds, packets: options.packets, cpu: options.cpu };
+        veth::main(&plan, options.json)
     } else {
         run(options)
     };
@@ -117,19 +136,22 @@ fn run(options: &Options) -> Result<(), BenchError> {
     for cases in cases::groups(bed.our_mac()) {
         samples.extend(interleaved(&mut bed, &cases, options)?);
     }
-    if !options.json {
-        eprintln!();
-    }
-    let report = Report::new(&samples);
+    print(
+        options,
+        &Report::new(&samples),
+        "f0: XDP_TX at once. f1: checks Ethernet+IPv4+TCP, swaps the MACs. f2: f1, one hit in a million-entry LRU, one\n\
+         array read. _131k: 131,072 clients, visited in another order than inserted. tracked_*: affinity client, tracking\n\
+         full. slot_*: tracking off (`transitions` still behaves as `full`). new_v4: every packet a new client, table full.",
+    )
+}
+
+/// Prints a report as JSON, or as a table with a word on what its rows are.
+fn print(options: &Options, report: &Report, rows: &str) -> Result<(), BenchError> {
     if options.json {
-        println!("{}", serde_json::to_string(&report).map_err(BenchError::of("print the report"))?);
+        println!("{}", serde_json::to_string(report).map_err(BenchError::of("print the report"))?);
     } else {
-        print!("{}", report.table());
-        println!(
-            "\nf0: XDP_TX at once. f1: checks Ethernet+IPv4+TCP, swaps the MACs. f2: f1, one hit in a million-entry LRU, one\n\
-             array read. _131k: 131,072 clients, visited in another order than inserted. tracked_*: affinity client, tracking\n\
-             full. slot_*: tracking off (`transitions` still behaves as `full`). new_v4: every packet a new client, table full."
-        );
+        eprintln!();
+        print!("{}\n{rows}\n", report.table());
     }
     Ok(())
 }

@@ -1,31 +1,31 @@
 //! Where the benchmark runs: a network namespace, pins of its own, the real data plane, and the harness.
 
+mod seat;
+mod wire;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, ProgramArray};
-use aya::programs::{ProgramFd, ProgramInfo, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use pen_common::bench::{Plan, RESTORED};
-use pen_ctl::dataplane::xdp::{OpenOptions, Policy, XdpPlane};
-use pen_ctl::dataplane::{
-    Affinity, AttachMode, BackendAddress, BackendPath, BackendTarget, DataPlane as _, HealthStatus,
-    InterfaceTarget, Mac, Member, OnEmpty, Operation, Protocol, Scheduler, ServiceKey, ServiceSettings,
-    Tracking,
-};
-use rustix::net::netdevice::name_to_index;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use pen_ctl::dataplane::xdp::XdpPlane;
+use rustix::thread::{CapabilitySet, CpuSet, sched_setaffinity};
 
-use super::BenchError;
 use super::cases::{self, CLIENT_V4, Case, MANY, Program};
+use super::{BenchError, rights};
 use crate::lab::{self, Lab};
+pub(super) use seat::Seat;
+use seat::Taken;
+pub(super) use wire::{Sent, Wire};
 
 /// The floor programs and the harness.
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../pen-ebpf/prebuilt/pen-bench.o"));
 const BACKENDS: u8 = 4;
-const INTERFACE: &str = "eth0";
 
 /// [`Plan`] in words, as aya takes it.
 type PlanWords = [u64; size_of::<Plan>() / 8];
@@ -36,75 +36,109 @@ type FloorKeyWords = [u32; 4];
 pub(super) struct Bed {
     bench: Ebpf,
     programs: BTreeMap<Program, ProgramFd>,
+    contexts: BTreeMap<Program, Vec<u8>>,
     plan: Array<MapData, PlanWords>,
     target: ProgramArray<MapData>,
-    context: Vec<u8>,
-    our_mac: Mac,
-    // Kept for what they hold, dropped in this order.
-    _plane: XdpPlane,
-    _lab: Lab,
+    our_mac: [u8; 6],
+    refused: BTreeMap<Program, BenchError>,
+    // Dropped in this order.
+    planes: Vec<XdpPlane>,
+    lab: Lab,
 }
 
 impl Bed {
-    /// Makes it, and moves the calling thread into its namespace and onto `cpu`.
+    /// Makes it with one copy of the balancer's program, and moves the calling thread into its namespace and onto
+    /// `cpu`.
     pub(super) fn make(cpu: usize) -> Result<Self, BenchError> {
+        Self::with_seats(cpu, &[Seat::PLAIN])
+    }
+
+    /// The same with these copies of the balancer's program.
+    pub(super) fn with_seats(cpu: usize, seats: &[Seat]) -> Result<Self, BenchError> {
         let mut cpus = CpuSet::new();
         cpus.set(cpu);
         sched_setaffinity(None, &cpus).map_err(BenchError::of(&format!("pin to CPU {cpu}")))?;
 
         let lab = Lab::build(&lab::Plan { prefix: "pen-bench", balancers: 1, backends: 0, clients: 1 })?;
-        let pins = lab.mount_bpffs("bpffs")?.join("pen");
+        let pins = lab.mount_bpffs("bpffs")?;
         let balancer = lab.balancers.first().ok_or_else(|| missing("the balancer"))?;
+        let our_mac = balancer.mac;
         balancer.namespace.enter();
-        let our_mac = Mac(balancer.mac);
-        let socket = UdpSocket::bind("127.0.0.1:0").map_err(BenchError::of("open a socket"))?;
-        let ifindex = name_to_index(&socket, INTERFACE).map_err(BenchError::of(INTERFACE))?;
-
-        let mut plane = XdpPlane::open(&OpenOptions {
-            dir: pins.clone(),
-            instance: [0xbe; 16],
-            tracking_clients: cases::TRACKED_CLIENTS,
-            policy: Policy::Adopt,
-        })
-        .map_err(BenchError::of("open the data plane"))?;
-        for operation in furnish(ifindex, our_mac) {
-            plane.apply(&operation).map_err(BenchError::of("furnish the data plane"))?;
-        }
 
         let mut bench = Ebpf::load(OBJECT).map_err(BenchError::of("load the floor programs"))?;
         let mut programs = BTreeMap::new();
         for (program, name) in [(Program::F0, "f0"), (Program::F1, "f1"), (Program::F2, "f2")] {
             programs.insert(program, load(&mut bench, name)?);
         }
-        let pen = pins.join("progs/xdp");
-        let pen = ProgramInfo::from_pin(&pen)
-            .and_then(|info| info.fd())
-            .map_err(BenchError::of("the pinned program"))?;
-        programs.insert(Program::Pen, pen);
         load(&mut bench, "harness")?;
         fill_floor(&mut bench)?;
-        Ok(Self {
+        let mut bed = Self {
             programs,
+            contexts: BTreeMap::new(),
             plan: Array::try_from(take(&mut bench, "bench_plan")?)
                 .map_err(BenchError::of("map bench_plan"))?,
             target: ProgramArray::try_from(take(&mut bench, "bench_target")?)
                 .map_err(BenchError::of("map bench_target"))?,
-            context: context(ifindex),
             our_mac,
+            refused: BTreeMap::new(),
             bench,
-            _plane: plane,
-            _lab: lab,
-        })
+            planes: Vec::new(),
+            lab,
+        };
+        for (number, seat) in seats.iter().enumerate() {
+            bed.seat(seat, &pins.join(format!("pen{number}")))?;
+        }
+        Ok(bed)
+    }
+
+    /// Gives the balancer's program a seat, or notes that the kernel refuses it there.
+    fn seat(&mut self, seat: &Seat, pins: &Path) -> Result<(), BenchError> {
+        let balancer = self.lab.balancers.first().ok_or_else(|| missing("the balancer"))?;
+        match Taken::take(seat, &self.lab, balancer, pins) {
+            Ok(taken) => {
+                self.programs.insert(seat.program, taken.program);
+                self.contexts.insert(seat.program, context(taken.ifindex));
+                self.planes.push(taken.plane);
+            }
+            Err(refused @ BenchError::NoPrivilege { .. }) if seat.may_be_refused => {
+                self.refused.insert(seat.program, refused);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Loads a floor once more, on a thread that has these capabilities alone.
+    pub(super) fn add_floor(
+        &mut self,
+        program: Program,
+        name: &str,
+        kept: CapabilitySet,
+    ) -> Result<(), BenchError> {
+        let floor = rights::with(kept, || {
+            let mut bench = Ebpf::load(OBJECT).map_err(BenchError::of("load the floor programs"))?;
+            // Filling takes the maps out of the object: a program holds its own once it is loaded.
+            let floor = load(&mut bench, name)?;
+            fill_floor(&mut bench)?;
+            Ok(floor)
+        })?;
+        self.programs.insert(program, floor);
+        Ok(())
+    }
+
+    /// Why the kernel refused a program, where it did.
+    pub(super) fn refusal(&self, program: Program) -> Option<&BenchError> {
+        self.refused.get(&program)
     }
 
     /// MAC that frames for the balancer carry.
     pub(super) fn our_mac(&self) -> [u8; 6] {
-        self.our_mac.0
+        self.our_mac
     }
 
     /// Makes the harness call a row's program.
     pub(super) fn aim(&mut self, case: &Case) -> Result<(), BenchError> {
-        let Some(program) = self.programs.get(&case.program) else { return Ok(()) };
+        let program = self.programs.get(&case.program).ok_or_else(|| missing(case.name))?;
         self.target.set(0, program, 0).map_err(BenchError::of("aim the harness"))
     }
 
@@ -132,7 +166,9 @@ impl Bed {
     pub(super) fn shoot(&mut self, case: &Case, packets: u32) -> Result<Duration, BenchError> {
         let mut options = TestRunOptions::new();
         options.data_in = Some(&case.frame);
-        options.ctx_in = Some(&self.context);
+        // The floors do not care where a frame comes in.
+        let context = self.contexts.get(&case.program).or_else(|| self.contexts.values().next());
+        options.ctx_in = context.map(Vec::as_slice);
         options.repeat = packets;
         let harness = program(&mut self.bench, "harness")?;
         let result = harness.test_run(options).map_err(BenchError::of(&format!("run row {}", case.name)))?;
@@ -152,68 +188,6 @@ fn context(ifindex: u32) -> Vec<u8> {
         .iter()
         .flat_map(|word: &u32| word.to_ne_bytes())
         .collect()
-}
-
-/// The services that the rows are about.
-fn furnish(ifindex: u32, mac: Mac) -> Vec<Operation> {
-    let target =
-        InterfaceTarget { ifindex, mac, master_mac: None, mode: AttachMode::Native, announce: false };
-    let mut operations =
-        vec![Operation::SetSeed(1), Operation::Attach { name: INTERFACE.to_owned(), target }];
-    for vip in cases::TRACKED {
-        operations.extend(service(vip, Affinity::Client, Tracking::Full, 0, ifindex));
-    }
-    for vip in cases::BY_SLOT {
-        operations.extend(service(vip, Affinity::None, Tracking::Off, 0, ifindex));
-    }
-    operations.extend(service(cases::ON_VLAN, Affinity::Client, Tracking::Full, cases::VLAN, ifindex));
-    operations
-}
-
-fn service(
-    address: IpAddr,
-    affinity: Affinity,
-    tracking: Tracking,
-    vlan: u16,
-    ifindex: u32,
-) -> Vec<Operation> {
-    let key = ServiceKey { address: address.into(), port: 80, protocol: Protocol::Tcp };
-    let settings = ServiceSettings {
-        affinity,
-        scheduler: Scheduler::Maglev,
-        tracking,
-        tracking_timeout: Duration::ZERO,
-        transition: Duration::from_secs(600),
-        on_empty: OnEmpty::Drop,
-        proxy: None,
-    };
-    let backends: Vec<BackendAddress> =
-        (1..=BACKENDS).map(|number| backend(address, number).into()).collect();
-    let mut operations = vec![Operation::SetService { key, settings }];
-    for (number, &address) in (1..).zip(&backends) {
-        let mac = Mac([2, 0, 0, 0, 1, number]);
-        let path = BackendPath { mac, ifindex, vlan, inner_vlan: 0, local: false };
-        let target = BackendTarget {
-            path: Some(path),
-            usable: true,
-            serving: true,
-            health: HealthStatus::Up,
-            health_since: 0,
-            proxy: None,
-        };
-        operations.push(Operation::SetBackend { key, address, target });
-    }
-    let members = backends.iter().map(|&address| Member { address, weight: 1 }).collect();
-    operations.push(Operation::SetTable { key, members });
-    operations
-}
-
-/// The address of a backend of the same family as the VIP.
-fn backend(vip: IpAddr, number: u8) -> IpAddr {
-    match vip {
-        IpAddr::V4(_) => Ipv4Addr::new(10, 0, 0, number).into(),
-        IpAddr::V6(_) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from(number)).into(),
-    }
 }
 
 /// F2's table: every client of the `_131k` rows, in order.

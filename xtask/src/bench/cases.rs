@@ -36,6 +36,12 @@ pub(super) enum Program {
     F2,
     /// The balancer's own.
     Pen,
+    /// The same, loaded with the capabilities of the shipped unit.
+    AsUnit,
+    /// The same, loaded with those less CAP_PERFMON.
+    NoPerfmon,
+    /// Floor 2, loaded with those less CAP_PERFMON.
+    F2NoPerfmon,
 }
 
 /// A row.
@@ -69,20 +75,8 @@ impl Case {
 /// whose newcomers fill the table, after which a look-up there costs more than in F2's.
 pub(super) fn groups(ours: [u8; 6]) -> [Vec<Case>; 2] {
     use Program::{F0, F1, F2, Pen};
-    let v4 = |vip: IpAddr| match vip {
-        IpAddr::V4(vip) => frames::tcp_v4(ours, &[], CLIENT_V4, vip),
-        IpAddr::V6(vip) => frames::tcp_v6(ours, CLIENT_V6, vip),
-    };
-    let case = |name, program, frame: &Vec<u8>, clients, action| Case {
-        name,
-        program,
-        client_at: if frame[12..14] == [0x86, 0xdd] { 34 } else { 26 },
-        frame: frame.clone(),
-        clients,
-        action,
-    };
-    let [tracked_v4, tracked_v6] = TRACKED.map(v4);
-    let [slot_v4, slot_v6] = BY_SLOT.map(v4);
+    let [tracked_v4, tracked_v6] = TRACKED.map(|vip| to_vip(ours, vip));
+    let [slot_v4, slot_v6] = BY_SLOT.map(|vip| to_vip(ours, vip));
     let stranger = frames::tcp_v4(ours, &[], CLIENT_V4, Ipv4Addr::new(10, 0, 9, 9));
     let vlan = frames::tcp_v4(ours, &[VLAN], CLIENT_V4, Ipv4Addr::new(10, 0, 0, 102));
     let echo = frames::echo_v4(ours, CLIENT_V4, Ipv4Addr::new(10, 0, 0, 100));
@@ -104,6 +98,50 @@ pub(super) fn groups(ours: [u8; 6]) -> [Vec<Case>; 2] {
         case("icmp_echo", Pen, &echo, 1, XDP_TX),
     ];
     [alike, vec![case("new_v4", Pen, &tracked_v4, 0, XDP_TX)]]
+}
+
+/// The rows of `--as-unit`: two floors, and two paths of each copy of the balancer's program.
+pub(super) fn as_unit(ours: [u8; 6]) -> Vec<Case> {
+    use Program::{AsUnit, F0, F2, F2NoPerfmon, NoPerfmon, Pen};
+    let [tracked_v4, slot_v4] = [TRACKED[0], BY_SLOT[0]].map(|vip| to_vip(ours, vip));
+    vec![
+        case("f0", F0, &tracked_v4, 1, XDP_TX),
+        case("f2", F2, &tracked_v4, 1, XDP_TX),
+        case("f2_no_perfmon", F2NoPerfmon, &tracked_v4, 1, XDP_TX),
+        case("slot_v4", Pen, &slot_v4, 1, XDP_TX),
+        case("slot_v4_as_unit", AsUnit, &slot_v4, 1, XDP_TX),
+        case("slot_v4_no_perfmon", NoPerfmon, &slot_v4, 1, XDP_TX),
+        case("tracked_v4", Pen, &tracked_v4, 1, XDP_TX),
+        case("tracked_v4_as_unit", AsUnit, &tracked_v4, 1, XDP_TX),
+        case("tracked_v4_no_perfmon", NoPerfmon, &tracked_v4, 1, XDP_TX),
+    ]
+}
+
+/// What `--veth` sends, and through which program: each row's frames are the harness's, and F0 has them leave by the
+/// interface of the client that they pretend to have come in by. The first is the reflector.
+pub(super) fn over_veth(ours: [u8; 6]) -> [(Program, Case); 6] {
+    use Program::{F0, F1, F2, Pen};
+    let [tracked_v4, slot_v4] = [TRACKED[0], BY_SLOT[0]].map(|vip| to_vip(ours, vip));
+    [
+        (F1, case("reflector", F0, &tracked_v4, 1, XDP_TX)),
+        (F2, case("f2", F0, &tracked_v4, 1, XDP_TX)),
+        (Pen, case("slot_v4", F0, &slot_v4, 1, XDP_TX)),
+        (Pen, case("slot_v4_131k", F0, &slot_v4, MANY, XDP_TX)),
+        (Pen, case("tracked_v4", F0, &tracked_v4, 1, XDP_TX)),
+        (Pen, case("tracked_v4_131k", F0, &tracked_v4, MANY, XDP_TX)),
+    ]
+}
+
+fn case(name: &'static str, program: Program, frame: &[u8], clients: u32, action: u32) -> Case {
+    let client_at = if frame[12..14] == [0x86, 0xdd] { 34 } else { 26 };
+    Case { name, program, frame: frame.to_owned(), client_at, clients, action }
+}
+
+fn to_vip(ours: [u8; 6], vip: IpAddr) -> Vec<u8> {
+    match vip {
+        IpAddr::V4(vip) => frames::tcp_v4(ours, &[], CLIENT_V4, vip),
+        IpAddr::V6(vip) => frames::tcp_v6(ours, CLIENT_V6, vip),
+    }
 }
 
 /// VIP of the service whose backends are on a VLAN.

@@ -22,6 +22,18 @@ pub(super) struct Row {
 pub(super) struct Report {
     /// One for each path.
     pub(super) rows: Vec<Row>,
+    /// The paths of programs that the kernel refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) refused: Vec<Refused>,
+}
+
+/// A path that has no cost.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Refused {
+    /// Name of the path.
+    pub(super) name: String,
+    /// Why the kernel refused its program.
+    pub(super) why: String,
 }
 
 impl Report {
@@ -43,18 +55,21 @@ impl Report {
                 ratio_f2: (ns_median - f0) / (f2 - f0),
             }
         });
-        Report { rows: rows.collect() }
+        Report { rows: rows.collect(), refused: Vec::new() }
     }
 
     /// Aligned text.
     pub(super) fn table(&self) -> String {
         let mut text =
-            format!("{:<18}{:>8}{:>8}{:>8}{:>9}\n", "path", "min ns", "median", "net f0", "ratio f2");
+            format!("{:<22}{:>8}{:>8}{:>8}{:>9}\n", "path", "min ns", "median", "net f0", "ratio f2");
         for row in &self.rows {
             text += &format!(
-                "{:<18}{:>8.0}{:>8.0}{:>8.0}{:>9.2}\n",
+                "{:<22}{:>8.0}{:>8.0}{:>8.0}{:>9.2}\n",
                 row.name, row.ns_min, row.ns_median, row.net_f0, row.ratio_f2
             );
+        }
+        for row in &self.refused {
+            text += &format!("{:<22}refused: {}\n", row.name, row.why);
         }
         text
     }

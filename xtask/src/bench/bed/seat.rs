@@ -1,0 +1,172 @@
+//! Seats of the balancer: an interface, pins and services for each copy of its program that is measured.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aya::programs::{ProgramFd, ProgramInfo};
+use pen_ctl::dataplane::xdp::{OpenError, OpenOptions, Policy, XdpPlane};
+use pen_ctl::dataplane::{
+    Affinity, AttachMode, BackendAddress, BackendPath, BackendTarget, DataPlane as _, HealthStatus,
+    InterfaceTarget, Mac, Member, OnEmpty, Operation, Protocol, Scheduler, ServiceKey, ServiceSettings,
+    Tracking,
+};
+use rustix::net::netdevice::name_to_index;
+use rustix::thread::CapabilitySet;
+
+use super::BACKENDS;
+use crate::bench::cases::{self, Program};
+use crate::bench::{BenchError, rights};
+use crate::lab::{Host, Lab};
+
+/// Interface of the balancer that every lab has.
+const INTERFACE: &str = "eth0";
+
+/// A copy of the balancer's program.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::bench) struct Seat {
+    /// What rows call it.
+    pub(in crate::bench) program: Program,
+    /// Where it is attached: `eth0`, or a new interface whose other end, of the same name, the client has.
+    pub(in crate::bench) interface: &'static str,
+    /// All that the thread may do which loads and furnishes it; everything without.
+    pub(in crate::bench) capabilities: Option<CapabilitySet>,
+    /// These may be too few for the kernel, which is no failure then.
+    pub(in crate::bench) may_be_refused: bool,
+}
+
+impl Seat {
+    /// The one that every bed has.
+    pub(in crate::bench) const PLAIN: Self = Self::at(INTERFACE);
+
+    /// The balancer's program as root loads it.
+    pub(in crate::bench) const fn at(interface: &'static str) -> Self {
+        Self { program: Program::Pen, interface, capabilities: None, may_be_refused: false }
+    }
+}
+
+/// A seat that is taken.
+pub(super) struct Taken {
+    pub(super) program: ProgramFd,
+    pub(super) ifindex: u32,
+    pub(super) plane: XdpPlane,
+}
+
+impl Taken {
+    /// Makes what the seat needs, opens the data plane there and furnishes it. The calling thread is in the balancer's
+    /// namespace.
+    pub(super) fn take(seat: &Seat, lab: &Lab, balancer: &Host, pins: &Path) -> Result<Self, BenchError> {
+        if seat.interface != INTERFACE {
+            pair(lab, balancer, seat.interface)?;
+        }
+        let ifindex = index(seat.interface)?;
+        let open = || open(pins.to_owned(), seat.interface, ifindex, Mac(balancer.mac));
+        let plane = match seat.capabilities {
+            Some(kept) => rights::with(kept, open),
+            None => open(),
+        }?;
+        let program = ProgramInfo::from_pin(pins.join("progs/xdp"))
+            .and_then(|info| info.fd())
+            .map_err(BenchError::of("the pinned program"))?;
+        Ok(Self { program, ifindex, plane })
+    }
+}
+
+/// Index of an interface of the calling thread's namespace.
+pub(super) fn index(interface: &str) -> Result<u32, BenchError> {
+    let socket = UdpSocket::bind("127.0.0.1:0").map_err(BenchError::of("open a socket"))?;
+    name_to_index(&socket, interface).map_err(BenchError::of(interface))
+}
+
+/// Joins balancer and client by a pair of interfaces that are called the same at both ends.
+pub(super) fn pair(lab: &Lab, balancer: &Host, name: &str) -> Result<(), BenchError> {
+    let [a, b, c, d, e, f] = balancer.mac;
+    let client = &lab.client.namespace;
+    balancer.namespace.ip(&format!(
+        "link add {name} address {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} type veth peer name {name} netns {}",
+        client.name()
+    ))?;
+    for end in [&balancer.namespace, client] {
+        end.ip(&format!("link set {name} up"))?;
+    }
+    Ok(())
+}
+
+fn open(dir: PathBuf, interface: &str, ifindex: u32, mac: Mac) -> Result<XdpPlane, BenchError> {
+    let options = OpenOptions {
+        dir,
+        instance: [0xbe; 16],
+        tracking_clients: cases::TRACKED_CLIENTS,
+        policy: Policy::Adopt,
+    };
+    let mut plane = XdpPlane::open(&options).map_err(|error| match error {
+        OpenError::NoPrivilege { missing } => BenchError::NoPrivilege { missing },
+        error => BenchError::of("open the data plane")(error),
+    })?;
+    for operation in furnish(interface, ifindex, mac) {
+        plane.apply(&operation).map_err(BenchError::of("furnish the data plane"))?;
+    }
+    Ok(plane)
+}
+
+/// The services that the rows are about.
+fn furnish(interface: &str, ifindex: u32, mac: Mac) -> Vec<Operation> {
+    let target =
+        InterfaceTarget { ifindex, mac, master_mac: None, mode: AttachMode::Native, announce: false };
+    let mut operations =
+        vec![Operation::SetSeed(1), Operation::Attach { name: interface.to_owned(), target }];
+    for vip in cases::TRACKED {
+        operations.extend(service(vip, Affinity::Client, Tracking::Full, 0, ifindex));
+    }
+    for vip in cases::BY_SLOT {
+        operations.extend(service(vip, Affinity::None, Tracking::Off, 0, ifindex));
+    }
+    operations.extend(service(cases::ON_VLAN, Affinity::Client, Tracking::Full, cases::VLAN, ifindex));
+    operations
+}
+
+fn service(
+    address: IpAddr,
+    affinity: Affinity,
+    tracking: Tracking,
+    vlan: u16,
+    ifindex: u32,
+) -> Vec<Operation> {
+    let key = ServiceKey { address: address.into(), port: 80, protocol: Protocol::Tcp };
+    let settings = ServiceSettings {
+        affinity,
+        scheduler: Scheduler::Maglev,
+        tracking,
+        tracking_timeout: Duration::ZERO,
+        transition: Duration::from_secs(600),
+        on_empty: OnEmpty::Drop,
+        proxy: None,
+    };
+    let backends: Vec<BackendAddress> =
+        (1..=BACKENDS).map(|number| backend(address, number).into()).collect();
+    let mut operations = vec![Operation::SetService { key, settings }];
+    for (number, &address) in (1..).zip(&backends) {
+        let mac = Mac([2, 0, 0, 0, 1, number]);
+        let path = BackendPath { mac, ifindex, vlan, inner_vlan: 0, local: false };
+        let target = BackendTarget {
+            path: Some(path),
+            usable: true,
+            serving: true,
+            health: HealthStatus::Up,
+            health_since: 0,
+            proxy: None,
+        };
+        operations.push(Operation::SetBackend { key, address, target });
+    }
+    let members = backends.iter().map(|&address| Member { address, weight: 1 }).collect();
+    operations.push(Operation::SetTable { key, members });
+    operations
+}
+
+/// The address of a backend of the same family as the VIP.
+fn backend(vip: IpAddr, number: u8) -> IpAddr {
+    match vip {
+        IpAddr::V4(_) => Ipv4Addr::new(10, 0, 0, number).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from(number)).into(),
+    }
+}
