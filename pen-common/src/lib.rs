@@ -2,7 +2,7 @@
 //!
 //! No I/O, no clock, no randomness, no allocation: what a packet's fate depends on comes in through the traits
 //! [`packet::Packet`] and [`tables::Tables`], so the same code runs in the kernel, in host tests and in tools.
-//! A packet's way: [`parse`], [`service`], [`track`], [`hash`], [`slot`], [`select`], [`rewrite`], [`verdict`], tied
+//! A packet's way: [`plain`] for nearly all of them, else [`parse`], [`service`], [`track`], [`hash`], [`slot`], [`select`], [`rewrite`], [`verdict`], tied
 //! together in [`pipeline`].
 #![cfg_attr(not(any(test, feature = "host")), no_std)]
 
@@ -17,6 +17,7 @@ pub mod maglev;
 pub mod packet;
 pub mod parse;
 pub mod pipeline;
+pub mod plain;
 pub mod probe;
 pub mod rewrite;
 pub mod ring;

@@ -10,6 +10,11 @@ pub trait Packet {
         end <= self.len()
     }
 
+    /// Whether the part of it that can be read in place has at least `end` bytes.
+    fn holds(&self, end: usize) -> bool {
+        end == 0 || self.bytes::<1>(end - 1).is_some()
+    }
+
     /// Whether it has no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0

@@ -7,6 +7,7 @@ use crate::abi::{
 use crate::abi::{service_flags, vip_flags};
 use crate::packet::Packet;
 use crate::parse::{self, Datagram, IpHeader, Link, Part, Ports, Unreadable, ethertype};
+use crate::plain::{self, Plain};
 use crate::rewrite;
 use crate::select::{self, Chosen, Flow};
 use crate::service::{self, TCP, UDP};
@@ -28,6 +29,16 @@ struct Here<'a, T> {
 /// accordingly. A frame that passes or is dropped is unchanged.
 #[inline(always)]
 pub fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, ingress: u32) -> Verdict {
+    match plain::run(packet, tables, ingress) {
+        Some(Plain::Forwarded(backend)) => Verdict::Forwarded { backend, egress: Egress::Same },
+        Some(Plain::Stranger) => Verdict::Passed(Pass::NoService),
+        None => general(packet, tables, ingress),
+    }
+}
+
+/// The same for every frame, by the long way.
+#[inline(always)]
+pub fn general<P: Packet, T: Tables>(packet: &mut P, tables: &T, ingress: u32) -> Verdict {
     let link = match parse::link(packet) {
         Ok(link) => link,
         Err(why) => return stranger(why),

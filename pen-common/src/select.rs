@@ -60,6 +60,36 @@ pub fn choose<'a, K: Key, T: Tables>(
     by_slot(tables, service, slot, true)
 }
 
+/// The backend of a flow about which nothing is to be decided: it is remembered and that counts, or nobody is remembered
+/// because its slot is changing to nobody, and whose slot it is gets packets. `None`: [`choose`] has to look closer.
+#[inline(always)]
+pub fn settled<'a, K: Key, T: Tables>(
+    tables: &'a T,
+    directory: &Directory,
+    flow: Flow<'_>,
+) -> Option<Chosen<'a>> {
+    let Flow { service, client, ports } = flow;
+    if track::remembers_all(service) {
+        let now = track::now(directory, tables.jiffies());
+        let key = Aligned(K::new(service, client, ports));
+        let memory = key.0.recall(tables)?;
+        let tracked = memory.read();
+        let backend = track::recall(tables, service, tracked, now)?;
+        if tracked.seen != now {
+            memory.touch(now);
+        }
+        return Some(Chosen { index: tracked.backend, backend });
+    }
+    let slot =
+        tables.slot(service.service, service.table_half, slot_number(directory, service, client, ports))?;
+    if slot.phase() != Phase::Unmarked {
+        return None;
+    }
+    let backend = tables.backend(slot.owner)?;
+    let chosen = Chosen { index: slot.owner, backend };
+    if is_of(backend, service) && is_alive(backend) { Some(chosen) } else { None }
+}
+
 /// The backend of a flow that may be remembered.
 #[inline(always)]
 fn recalled<'a, K: Key, T: Tables>(
@@ -141,16 +171,26 @@ pub fn by_turn<'a, T: Tables>(tables: &'a T, service: &ServiceEntry) -> Option<C
 /// The backend of an index named by a slot or a turn, if packets may go there.
 #[inline(always)]
 fn alive<'a, T: Tables>(tables: &'a T, service: &ServiceEntry, index: u16) -> Option<Chosen<'a>> {
-    const ALIVE: u64 = backend_flags::SERVING | backend_flags::USABLE;
     if index == NO_BACKEND {
         return None;
     }
     let backend = tables.backend(index)?;
-    let word = backend.word;
-    let in_use = word & (backend_flags::RETIRED | backend_flags::IN_USE) == backend_flags::IN_USE;
-    if !in_use || backend.service != service.service {
+    if !is_of(backend, service) {
         tables.puzzled(Puzzle::RetiredIndex { index, service: service.service });
         return None;
     }
-    if word & ALIVE == 0 { None } else { Some(Chosen { index, backend }) }
+    if is_alive(backend) { Some(Chosen { index, backend }) } else { None }
+}
+
+/// Whether a record is that of a backend of this service.
+#[inline(always)]
+const fn is_of(backend: &Backend, service: &ServiceEntry) -> bool {
+    let in_use = backend.word & (backend_flags::RETIRED | backend_flags::IN_USE) == backend_flags::IN_USE;
+    in_use && backend.service == service.service
+}
+
+/// Whether packets may go to a backend: some, at least.
+#[inline(always)]
+const fn is_alive(backend: &Backend) -> bool {
+    backend.word & (backend_flags::SERVING | backend_flags::USABLE) != 0
 }

@@ -77,6 +77,17 @@ pub fn vip<'a>(half: &'a DirectoryHalf, address: &Address) -> Option<&'a Service
     probe(half, address, 0, 0)
 }
 
+/// The service of exactly this address, port (wire order) and protocol.
+#[inline(always)]
+pub fn exact<'a>(
+    half: &'a DirectoryHalf,
+    address: &Address,
+    port: u16,
+    protocol: u8,
+) -> Option<&'a ServiceEntry> {
+    probe(half, address, port, protocol)
+}
+
 /// The service of a VIP that a port (wire order) and protocol belong to: the exact one wins over every-port.
 #[inline(always)]
 pub fn service<'a>(
@@ -86,7 +97,7 @@ pub fn service<'a>(
     port: u16,
     protocol: u8,
 ) -> Option<&'a ServiceEntry> {
-    if let Some(entry) = probe(half, address, port, protocol) {
+    if let Some(entry) = exact(half, address, port, protocol) {
         return Some(entry);
     }
     every_port(half, vip, address, protocol)

@@ -39,6 +39,12 @@ impl<'a> XdpPacket<'a> {
         Self { context, start: context.data(), end: context.data_end(), first, came: Cell::new(first) }
     }
 
+    /// Length of the first buffer; that of the frame, where that is known to be all of it.
+    #[inline(always)]
+    pub(crate) fn first_length(&self) -> usize {
+        self.first
+    }
+
     /// The frame's length as it came. Asking the kernel costs as much as half a packet's way, so where the pipeline saw
     /// that the packet ends within the first buffer, the frame does, too.
     #[inline(always)]
@@ -64,6 +70,11 @@ impl Packet for XdpPacket<'_> {
         }
         self.came.set(self.len());
         end <= self.came.get()
+    }
+
+    #[inline(always)]
+    fn holds(&self, end: usize) -> bool {
+        end <= self.first
     }
 
     #[inline(always)]

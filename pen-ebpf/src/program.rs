@@ -1,13 +1,15 @@
 //! The entry point: runs the pipeline, counts, logs what is rare, and turns the verdict into an action.
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::warn;
-use pen_common::abi::records;
+use pen_common::abi::{COUNTER_BACKENDS, records};
 use pen_common::pipeline;
+use pen_common::plain::{self, Plain};
 use pen_common::tables::Puzzle;
-use pen_common::verdict::{Drop, Egress, Verdict};
+use pen_common::verdict::{Drop, Egress, Pass, Verdict};
 
 use crate::maps::{self, KernelTables};
 use crate::packet::XdpPacket;
@@ -15,10 +17,39 @@ use crate::packet::XdpPacket;
 /// Decides what becomes of a frame, of one or several buffers: without `frags` drivers refuse large MTUs.
 #[xdp(frags)]
 fn pen_xdp(context: XdpContext) -> u32 {
+    match plain(context.ctx) {
+        NOT_PLAIN => general(context.ctx),
+        action => action,
+    }
+}
+
+/// No action of XDP: the frame is not a plain one.
+const NOT_PLAIN: u32 = u32::MAX;
+
+/// Decides about a frame if it is a plain one. This and [`general`] are functions of their own, so that neither holds what
+/// only the other needs, in registers or on the kernel's small stack.
+#[inline(never)]
+fn plain(context: *mut xdp_md) -> u32 {
+    let context = XdpContext::new(context);
+    let mut packet = XdpPacket::new(&context);
+    let ingress = context.ingress_ifindex() as u32;
+    let (record, action) = match plain::run(&mut packet, &KernelTables::new(), ingress) {
+        Some(Plain::Forwarded(backend)) => (COUNTER_BACKENDS + u32::from(backend), XDP_TX),
+        Some(Plain::Stranger) => (Pass::NoService as u32, XDP_PASS),
+        None => return NOT_PLAIN,
+    };
+    maps::count(record, packet.first_length());
+    action
+}
+
+/// Decides about every frame.
+#[inline(never)]
+fn general(context: *mut xdp_md) -> u32 {
+    let context = XdpContext::new(context);
     let mut packet = XdpPacket::new(&context);
     let tables = KernelTables::new();
     let ingress = context.ingress_ifindex() as u32;
-    let verdict = pipeline::run(&mut packet, &tables, ingress);
+    let verdict = pipeline::general(&mut packet, &tables, ingress);
     let bytes = packet.length_counted(verdict);
     let seen = maps::count(verdict.counter(), bytes);
     if let Some(puzzle) = tables.puzzle() {

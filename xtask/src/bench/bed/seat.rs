@@ -119,7 +119,7 @@ fn furnish(interface: &str, ifindex: u32, mac: Mac) -> Vec<Operation> {
         operations.extend(service(vip, Affinity::Client, Tracking::Full, 0, ifindex));
     }
     for vip in cases::BY_SLOT {
-        operations.extend(service(vip, Affinity::None, Tracking::Off, 0, ifindex));
+        operations.extend(service(vip, Affinity::Client, Tracking::Transitions, 0, ifindex));
     }
     operations.extend(service(cases::ON_VLAN, Affinity::Client, Tracking::Full, cases::VLAN, ifindex));
     operations
