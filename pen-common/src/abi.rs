@@ -65,6 +65,22 @@ pub struct ServiceEntry {
     pub reserved: [u32; 7],
 }
 
+impl ServiceEntry {
+    /// An entry that is none.
+    pub const EMPTY: Self = Self {
+        address: Address { words: [0; 4] },
+        port: 0,
+        protocol: 0,
+        kind: entry_kind::EMPTY,
+        service: 0,
+        flags: 0,
+        table_half: 0,
+        tracking_timeout: 0,
+        transition: 0,
+        reserved: [0; 7],
+    };
+}
+
 /// Values of [`ServiceEntry::kind`].
 pub mod entry_kind {
     /// Nothing here.
@@ -141,8 +157,24 @@ pub struct DirectoryHalf {
     pub interface_multiplier: u32,
     /// Zero.
     pub reserved: u32,
-    /// Zero; fills the last cache line.
-    pub spare: [u64; 6],
+    /// A set bit means "surely none of the VIPs in `entries`": [`crate::service::is_no_vip`]. All clear where nobody knows.
+    pub no_vip: [u64; 4],
+    /// A set bit means "surely no MAC of any backend": [`crate::mac::backend_bit`]. All clear where nobody knows.
+    pub no_backend: [u64; 2],
+}
+
+impl DirectoryHalf {
+    /// A half that holds nothing.
+    pub const EMPTY: Self = Self {
+        entries: [ServiceEntry::EMPTY; DIRECTORY_ENTRIES],
+        displacement: [0; DIRECTORY_BUCKETS],
+        interfaces: [Interface { word: 0, master_mac: 0, ifindex: 0, reserved: 0 }; MAX_INTERFACES],
+        hash_seed: 0,
+        interface_multiplier: 0,
+        reserved: 0,
+        no_vip: [0; 4],
+        no_backend: [0; 2],
+    };
 }
 
 /// The one element of map `directory`: settings and the collision-free service hash, twice.
@@ -286,6 +318,30 @@ pub struct TrackKeyV6 {
     pub service: u16,
     /// Zero.
     pub reserved: u16,
+}
+
+impl TrackKeyV4 {
+    /// Its bytes as they stand, and four of zero, in words of eight. The kernel reads keys four and eight bytes at a time,
+    /// which costs a processor dearly where they were just written two at a time.
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; 2] {
+        let ports = (self.client_port as u64) << 32 | (self.service_port as u64) << 48;
+        [self.client as u64 | ports, self.service as u64 | (self.reserved as u64) << 16]
+    }
+}
+
+impl TrackKeyV6 {
+    /// Its bytes as they stand, in words of eight, as [`TrackKeyV4::words`].
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; 3] {
+        let [a, b, c, d] = self.client;
+        let ports = self.client_port as u64 | (self.service_port as u64) << 16;
+        [
+            a as u64 | (b as u64) << 32,
+            c as u64 | (d as u64) << 32,
+            ports | (self.service as u64) << 32 | (self.reserved as u64) << 48,
+        ]
+    }
 }
 
 /// Value of the tracking maps.

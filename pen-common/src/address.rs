@@ -52,6 +52,12 @@ impl Address {
         Ipv6Addr::from(self.octets()).to_canonical()
     }
 
+    /// The address of these halves.
+    #[inline(always)]
+    pub(crate) const fn of_halves([high, low]: [u64; 2]) -> Self {
+        Self { words: [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32] }
+    }
+
     /// The 16 bytes in two words, for hashing.
     #[inline(always)]
     pub(crate) const fn halves(&self) -> [u64; 2] {

@@ -9,8 +9,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::abi::{
-    Backend, DIRECTORY_BUCKETS, DIRECTORY_ENTRIES, Directory, DirectoryHalf, Interface, LOOP_FILTER_WORDS,
-    MAX_INTERFACES, SLOTS, ServiceEntry, Slot, TrackKeyV4, TrackKeyV6, Tracked,
+    Backend, Directory, DirectoryHalf, Interface, LOOP_FILTER_WORDS, SLOTS, ServiceEntry, Slot, TrackKeyV4,
+    TrackKeyV6, Tracked,
 };
 use crate::packet::Packet;
 use crate::service::{self, BuildError};
@@ -103,15 +103,7 @@ pub struct HostTables {
 
 impl Default for HostTables {
     fn default() -> Self {
-        let half = DirectoryHalf {
-            entries: [ServiceEntry::default(); DIRECTORY_ENTRIES],
-            displacement: [0; DIRECTORY_BUCKETS],
-            interfaces: [Interface::default(); MAX_INTERFACES],
-            hash_seed: 0,
-            interface_multiplier: 0,
-            reserved: 0,
-            spare: [0; 6],
-        };
+        let half = DirectoryHalf::EMPTY;
         // 250 jiffies a second, as most kernels have it: (jiffies >> 2) × 2²⁴ / 62.5 >> 24.
         let clock_multiplier = (1 << 24) * 4 / 250 + 1;
         Self {

@@ -30,6 +30,14 @@ pub const fn loop_filter_bit(key: u64) -> (usize, u64) {
     (word, 1 << ((hash >> 58) & 63))
 }
 
+/// Where a MAC stands in [`crate::abi::DirectoryHalf::no_backend`]: the word's index, and the bit's number. Bits of the
+/// argument above the MAC are ignored.
+#[inline(always)]
+pub const fn backend_bit(mac: u64) -> (usize, u32) {
+    let hash = (mac << 16).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((hash >> 57) as usize & 1, (hash >> 58) as u32)
+}
+
 impl Backend {
     /// Whether all these [`crate::abi::backend_flags`] are set.
     #[inline(always)]

@@ -24,6 +24,14 @@ pub trait Packet {
     /// are: what a driver put into further ones cannot be reached in place.
     fn bytes<const N: usize>(&self, at: usize) -> Option<&[u8; N]>;
 
+    /// Eight bytes of those, from offset `AT` among them on, as a little-endian word: by one load, where a compiler that sees
+    /// which of its bytes count would make several of it.
+    #[inline(always)]
+    fn word_in<const N: usize, const AT: usize>(bytes: &[u8; N]) -> u64 {
+        const { assert!(AT + 8 <= N) };
+        bytes[AT..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
+    }
+
     /// The `N` bytes from offset `at` on, to be written; `None` as for [`Packet::bytes`].
     fn bytes_mut<const N: usize>(&mut self, at: usize) -> Option<&mut [u8; N]>;
 

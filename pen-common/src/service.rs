@@ -60,15 +60,40 @@ fn probe<'a>(
     let hash = hash(half.hash_seed, address, port, protocol);
     let displacement = half.displacement[bucket(hash)];
     let entry = &half.entries[place(hash, displacement)];
-    // Word by word: a comparison of whole arrays would become a call of memcmp, which BPF has not.
-    let found = entry.address.words[3] == address.words[3]
-        && entry.address.words[2] == address.words[2]
-        && entry.address.words[1] == address.words[1]
-        && entry.address.words[0] == address.words[0]
-        && entry.port == port
-        && entry.protocol == protocol
-        && entry.kind != entry_kind::EMPTY;
+    // In halves: a comparison of whole arrays would become a call of memcmp, which BPF has not.
+    let ([high, low], [own_high, own_low]) = (address.halves(), entry.address.halves());
+    let kind = if protocol == 0 { entry_kind::VIP } else { entry_kind::SERVICE };
+    let found = own_low == low && own_high == high && entry.is(port, protocol, kind);
     if found { Some(entry) } else { None }
+}
+
+impl ServiceEntry {
+    /// Whether it is for this port and protocol, and of this kind: three fields, by one load.
+    #[inline(always)]
+    const fn is(&self, port: u16, protocol: u8, kind: u8) -> bool {
+        fields(self.port, self.protocol, self.kind) == fields(port, protocol, kind)
+    }
+}
+
+/// Port, protocol and kind as they stand in an entry.
+#[inline(always)]
+const fn fields(port: u16, protocol: u8, kind: u8) -> u32 {
+    port as u32 | (protocol as u32) << 16 | (kind as u32) << 24
+}
+
+/// Where an address stands in [`DirectoryHalf::no_vip`]: the word's index, and the bit's number.
+#[inline(always)]
+const fn vip_bit(address: &Address) -> (usize, u32) {
+    let [high, low] = address.halves();
+    let hash = (high ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((hash >> 56) as usize & 3, (hash >> 58) as u32)
+}
+
+/// Whether an address is surely no VIP: most strangers leave here.
+#[inline(always)]
+pub const fn is_no_vip(half: &DirectoryHalf, address: &Address) -> bool {
+    let (word, bit) = vip_bit(address);
+    (half.no_vip[word] >> bit) & 1 != 0
 }
 
 /// The VIP entry of an address: strangers leave here, after one probe.

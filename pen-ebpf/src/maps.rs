@@ -129,12 +129,16 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn recall_v4(&self, key: &TrackKeyV4) -> Option<KernelMemory> {
-        TRACK_V4.get_ptr_mut(key).map(KernelMemory)
+        let words = key.words();
+        // SAFETY: the key's own bytes, in words.
+        TRACK_V4.get_ptr_mut(unsafe { &*words.as_ptr().cast() }).map(KernelMemory)
     }
 
     #[inline(always)]
     fn recall_v6(&self, key: &TrackKeyV6) -> Option<KernelMemory> {
-        TRACK_V6.get_ptr_mut(key).map(KernelMemory)
+        let words = key.words();
+        // SAFETY: the key's own bytes, in words.
+        TRACK_V6.get_ptr_mut(unsafe { &*words.as_ptr().cast() }).map(KernelMemory)
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! The frame an XDP program was called with. All access to packet memory is here.
 #![allow(unsafe_code, reason = "packet memory is reached by pointers that the verifier checks")]
 
+use core::arch::asm;
 use core::cell::Cell;
 use core::ptr::addr_of;
 
@@ -85,6 +86,23 @@ impl Packet for XdpPacket<'_> {
         }
         // SAFETY: `N` bytes lie before the buffer's end; they stay there until `resize`, which takes `&mut self`.
         Some(unsafe { &*(start as *const [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn word_in<const N: usize, const AT: usize>(bytes: &[u8; N]) -> u64 {
+        const { assert!(AT + 8 <= N) };
+        let word;
+        // SAFETY: reads eight of the bytes that the reference is to.
+        unsafe {
+            asm!(
+                "{word} = *(u64 *)({bytes} + {at})",
+                word = out(reg) word,
+                bytes = in(reg) bytes.as_ptr(),
+                at = const AT,
+                options(pure, readonly, nostack)
+            );
+        }
+        word
     }
 
     #[inline(always)]

@@ -16,6 +16,7 @@ use crate::packet::XdpPacket;
 
 /// Decides what becomes of a frame, of one or several buffers: without `frags` drivers refuse large MTUs.
 #[xdp(frags)]
+#[inline(always)]
 fn pen_xdp(context: XdpContext) -> u32 {
     match plain(context.ctx) {
         NOT_PLAIN => general(context.ctx),
@@ -28,22 +29,26 @@ const NOT_PLAIN: u32 = u32::MAX;
 
 /// Decides about a frame if it is a plain one. This and [`general`] are functions of their own, so that neither holds what
 /// only the other needs, in registers or on the kernel's small stack.
-#[inline(never)]
+#[inline(always)]
 fn plain(context: *mut xdp_md) -> u32 {
     let context = XdpContext::new(context);
     let mut packet = XdpPacket::new(&context);
     let ingress = context.ingress_ifindex() as u32;
-    let (record, action) = match plain::run(&mut packet, &KernelTables::new(), ingress) {
-        Some(Plain::Forwarded(backend)) => (COUNTER_BACKENDS + u32::from(backend), XDP_TX),
-        Some(Plain::Stranger) => (Pass::NoService as u32, XDP_PASS),
-        None => return NOT_PLAIN,
-    };
-    maps::count(record, packet.first_length());
-    action
+    match plain::run(&mut packet, &KernelTables::new(), ingress) {
+        Some(Plain::Forwarded(backend)) => {
+            maps::count(COUNTER_BACKENDS + u32::from(backend), packet.first_length());
+            XDP_TX
+        }
+        Some(Plain::Stranger) => {
+            maps::count(Pass::NoService as u32, packet.first_length());
+            XDP_PASS
+        }
+        None => NOT_PLAIN,
+    }
 }
 
 /// Decides about every frame.
-#[inline(never)]
+#[inline(always)]
 fn general(context: *mut xdp_md) -> u32 {
     let context = XdpContext::new(context);
     let mut packet = XdpPacket::new(&context);

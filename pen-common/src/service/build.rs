@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{bucket, hash, interface_place, place};
+use super::{bucket, hash, interface_place, place, vip_bit};
 use crate::abi::{
     DIRECTORY_BUCKETS, DIRECTORY_ENTRIES, DirectoryHalf, Interface, MAX_INTERFACES, ServiceEntry, entry_kind,
 };
@@ -67,7 +67,10 @@ pub fn build(
     half.reserved = 0;
     half.displacement = displacement;
     half.entries.fill(ServiceEntry::default());
+    half.no_vip = [u64::MAX; 4];
     for entry in entries {
+        let (word, bit) = vip_bit(&entry.address);
+        half.no_vip[word] &= !(1 << bit);
         let hash = hash(seed, &entry.address, entry.port, entry.protocol);
         half.entries[place(hash, displacement[bucket(hash)])] = *entry;
     }

@@ -1,20 +1,12 @@
 //! What the service hash owes packets: every service found, nothing else found, exact port before every port.
 
 use super::*;
-use crate::abi::{MAX_INTERFACES, MAX_SERVICES};
+use crate::abi::MAX_SERVICES;
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
 
 fn empty_half() -> Box<DirectoryHalf> {
-    Box::new(DirectoryHalf {
-        hash_seed: 0,
-        interface_multiplier: 0,
-        reserved: 0,
-        interfaces: [Interface::default(); MAX_INTERFACES],
-        displacement: [0; DIRECTORY_BUCKETS],
-        entries: [ServiceEntry::default(); DIRECTORY_ENTRIES],
-        spare: [0; 6],
-    })
+    Box::new(DirectoryHalf::EMPTY)
 }
 
 fn vip_entry(ip: impl Into<IpAddr>, flags: u16) -> ServiceEntry {

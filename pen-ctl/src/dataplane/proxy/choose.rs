@@ -8,8 +8,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pen_common::abi::{
-    Address, DIRECTORY_BUCKETS, DIRECTORY_ENTRIES, Directory, DirectoryHalf, Interface, MAX_INTERFACES,
-    ServiceEntry, TrackKeyV4, TrackKeyV6, entry_kind, service_flags,
+    Address, Directory, DirectoryHalf, ServiceEntry, TrackKeyV4, TrackKeyV6, entry_kind, service_flags,
 };
 use pen_common::parse::Ports;
 use pen_common::select::{self, Flow};
@@ -108,15 +107,7 @@ impl Rules {
 
 /// The directory of one service that needs not be found.
 fn directory(seed: u64) -> Box<Directory> {
-    let half = DirectoryHalf {
-        entries: [ServiceEntry::default(); DIRECTORY_ENTRIES],
-        displacement: [0; DIRECTORY_BUCKETS],
-        interfaces: [Interface::default(); MAX_INTERFACES],
-        hash_seed: 0,
-        interface_multiplier: 0,
-        reserved: 0,
-        spare: [0; 6],
-    };
+    let half = DirectoryHalf::EMPTY;
     // Jiffies here are quarters of a second.
     let clock_multiplier = 1 << 24;
     Box::new(Directory { active: 0, reserved: 0, seed, clock_multiplier, spare: [0; 5], halves: [half; 2] })

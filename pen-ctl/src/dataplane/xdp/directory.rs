@@ -29,7 +29,7 @@ pub(super) fn encode(
     let mut entries: Vec<ServiceEntry> = services.values().copied().collect();
     let vips: BTreeSet<Address> = services.values().map(|entry| entry.address).collect();
     entries.extend(vips.into_iter().map(|address| vip_entry(address, services)));
-    let mut half = empty_half();
+    let mut half = Box::new(DirectoryHalf::EMPTY);
     service::build(&mut half, &entries, interfaces, FIRST_SEED)?;
     Ok(half)
 }
@@ -128,19 +128,6 @@ pub(super) fn target_of(interface: &Interface, mode: AttachMode) -> InterfaceTar
         mode,
         announce: interface.announces(),
     }
-}
-
-/// A half that holds nothing.
-pub(super) fn empty_half() -> Box<DirectoryHalf> {
-    Box::new(DirectoryHalf {
-        hash_seed: 0,
-        interface_multiplier: 0,
-        reserved: 0,
-        spare: [0; 6],
-        interfaces: [Interface::default(); pen_common::abi::MAX_INTERFACES],
-        displacement: [0; pen_common::abi::DIRECTORY_BUCKETS],
-        entries: [ServiceEntry::default(); pen_common::abi::DIRECTORY_ENTRIES],
-    })
 }
 
 /// The entry of a VIP that these services share; announced as long as any of them holds it.

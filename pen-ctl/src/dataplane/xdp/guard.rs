@@ -1,11 +1,13 @@
 //! The loop guard: which MACs belong to backends of which service, for packets to be told from their own echo.
+//!
+//! Two filters stand before the exact set: a small one beside the services, and a larger one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use aya::maps::MapError;
 use pen_common::abi::{Backend, LOOP_FILTER_WORDS, backend_flags};
-use pen_common::mac::{loop_filter_bit, loop_key};
+use pen_common::mac::{backend_bit, loop_filter_bit, loop_key};
 
 use super::error::chain;
 use super::maps::Maps;
@@ -32,6 +34,12 @@ impl LoopGuard {
             self.keys.remove(&index);
             return Ok(());
         }
+        let (word, bit) = backend_bit(record.mac());
+        for half in 0..2 {
+            if let Some(cell) = maps.no_backend_cells(half).get(word) {
+                cell.fetch_and(!(1 << bit), Ordering::SeqCst);
+            }
+        }
         let key = loop_key(record.mac(), record.service);
         self.keys.insert(index, key);
         if self.written.insert(key) {
@@ -42,6 +50,16 @@ impl LoopGuard {
             cell.fetch_or(bit, Ordering::SeqCst);
         }
         Ok(())
+    }
+
+    /// What `no_backend` of a directory that is written now holds.
+    pub(super) fn no_backend(&self) -> [u64; 2] {
+        let mut words = [u64::MAX; 2];
+        for key in self.keys.values() {
+            let (word, bit) = backend_bit(*key);
+            words[word] &= !(1 << bit);
+        }
+        words
     }
 
     /// This index has no MAC any more.

@@ -107,6 +107,12 @@ impl Maps {
         half_cells(&self.directory, which)
     }
 
+    /// The words of one half of the directory that tell most MACs from those of backends.
+    pub(super) fn no_backend_cells(&self, which: u32) -> &[AtomicU64] {
+        let at = offset_of!(DirectoryHalf, no_backend) / 8;
+        self.half_cells(which).get(at..at + 2).unwrap_or_default()
+    }
+
     /// A counter record, summed over CPUs.
     pub(super) fn counter(&self, index: u32) -> Result<Counter, MapError> {
         let per_cpu = self.counters.get(&index, 0)?;

@@ -137,7 +137,8 @@ impl XdpPlane {
     /// Builds the directory into its idle half and makes that the active one.
     pub(super) fn write_directory(&mut self) -> Result<(), String> {
         let interfaces: Vec<_> = self.interfaces.values().map(|target| self.record_of(target)).collect();
-        let half = directory::encode(&self.services, &interfaces).map_err(|error| error.to_string())?;
+        let mut half = directory::encode(&self.services, &interfaces).map_err(|error| error.to_string())?;
+        half.no_backend = self.guard.no_backend();
         self.settle()?;
         let next = 1 - (self.active_half() & 1);
         mapped::write_plain(self.maps.half_cells(next), half.as_ref());
