@@ -197,3 +197,6 @@ const fn u32_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
 const fn u16_at<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
+
+#[cfg(test)]
+mod tests;

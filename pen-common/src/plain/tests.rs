@@ -1,0 +1,88 @@
+//! What is decided about a plain packet is what the long way decides about it, to the last byte and memory.
+
+use crate::host::random::Random;
+use crate::host::sample::{self, INGRESS};
+use crate::host::{Frame, HostTables, SplitFrame};
+use crate::packet::Packet;
+use crate::pipeline;
+use crate::verdict::{Egress, Pass, Verdict};
+
+use super::Plain;
+
+const FRAMES: usize = 40_000;
+
+fn verdict(plain: Plain) -> Verdict {
+    match plain {
+        Plain::Forwarded(backend) => Verdict::Forwarded { backend, egress: Egress::Same },
+        Plain::Stranger => Verdict::Passed(Pass::NoService),
+    }
+}
+
+/// What both ways say of a frame, each from the same memory; `None` where only the long one knows.
+fn both<P: Packet + Clone + PartialEq + std::fmt::Debug>(tables: &HostTables, frame: &P) -> Option<Verdict> {
+    let remembered = tables.tracked.borrow().clone();
+    tables.puzzles.borrow_mut().clear();
+    let mut by_short = frame.clone();
+    let said = super::run(&mut by_short, tables, INGRESS);
+    assert!(tables.puzzles.borrow().is_empty(), "puzzled");
+    let Some(said) = said else {
+        assert_eq!(by_short, *frame, "changed and not decided");
+        return None;
+    };
+    let after = tables.tracked.replace(remembered);
+    let mut by_long = frame.clone();
+    let expected = pipeline::general(&mut by_long, tables, INGRESS);
+    assert_eq!((verdict(said), &by_short), (expected, &by_long), "{frame:?}");
+    assert_eq!(*tables.tracked.borrow(), after, "{frame:?}");
+    Some(expected)
+}
+
+#[test]
+fn plain_packets_come_to_what_the_long_way_says_and_most_are_plain() {
+    let tables = sample::tables().unwrap();
+    let mut random = Random::new(7);
+    let (mut forwarded, mut strangers) = (0, 0);
+    for _ in 0..FRAMES {
+        let frame = Frame(random.frame());
+        match both(&tables, &frame) {
+            Some(Verdict::Forwarded { .. }) => forwarded += 1,
+            Some(_) => strangers += 1,
+            // Whoever is remembered by the long way is plain when he comes again.
+            None => drop(tables.run(&mut frame.clone(), INGRESS)),
+        }
+        if random.once_in(1_000) {
+            tables.pass_seconds(100);
+        }
+        if random.once_in(5_000) {
+            tables.tracked.borrow_mut().clear();
+        }
+    }
+    assert!(forwarded > FRAMES / 100, "only {forwarded}");
+    assert!(strangers > FRAMES / 100, "only {strangers}");
+}
+
+#[test]
+fn what_is_not_in_the_first_buffer_is_left_to_the_long_way() {
+    let tables = sample::tables().unwrap();
+    let mut random = Random::new(8);
+    let mut decided = 0;
+    for _ in 0..FRAMES / 4 {
+        let frame = Frame(random.frame());
+        let first = random.below(frame.0.len() + 1);
+        decided += usize::from(both(&tables, &SplitFrame { frame, first }).is_some());
+    }
+    assert!(decided > 0);
+}
+
+#[test]
+fn of_a_filter_that_says_nothing_nothing_is_believed() {
+    let mut tables = sample::tables().unwrap();
+    let mut random = Random::new(9);
+    let frames: Vec<Frame> = (0..2_000).map(|_| Frame(random.frame())).collect();
+    let with: Vec<_> = frames.iter().map(|frame| both(&tables, frame)).collect();
+    for half in &mut tables.directory.halves {
+        (half.no_vip, half.no_backend) = ([0; 4], [0; 2]);
+    }
+    let without: Vec<_> = frames.iter().map(|frame| both(&tables, frame)).collect();
+    assert_eq!(with, without);
+}
