@@ -91,6 +91,8 @@ pub struct HostTables {
     pub taken: RefCell<BTreeMap<u16, u64>>,
     /// What is remembered; without a bound.
     pub tracked: RefCell<HashMap<HostKey, Tracked>>,
+    /// Entries that packets inserted so far, IPv4 and IPv6.
+    pub inserted: Cell<[u64; 2]>,
     /// The loop filter.
     pub loop_filter: Box<[u64; LOOP_FILTER_WORDS]>,
     /// The MACs of backends, with their services: [`mac::loop_key`]s.
@@ -120,6 +122,7 @@ impl Default for HostTables {
             rounds: HashMap::new(),
             taken: RefCell::default(),
             tracked: RefCell::default(),
+            inserted: Cell::default(),
             loop_filter: Box::new([0; LOOP_FILTER_WORDS]),
             backend_macs: HashSet::new(),
             jiffies: Cell::new(1 << 32),
@@ -209,10 +212,14 @@ impl Tables for HostTables {
     }
 
     fn remember_v4(&self, key: &TrackKeyV4, value: &Tracked) {
+        let [v4, v6] = self.inserted.get();
+        self.inserted.set([v4 + 1, v6]);
         self.tracked.borrow_mut().insert(HostKey::V4(*key), *value);
     }
 
     fn remember_v6(&self, key: &TrackKeyV6, value: &Tracked) {
+        let [v4, v6] = self.inserted.get();
+        self.inserted.set([v4, v6 + 1]);
         self.tracked.borrow_mut().insert(HostKey::V6(*key), *value);
     }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use aya::EbpfLoader;
 use parity::kernel::Kernel;
-use pen_common::abi::{COUNTERS, Counter, Slot, Tracked};
+use pen_common::abi::{COUNTERS, Counter, Slot, Tracked, records};
 use pen_common::host::frames::{self, Ethernet, kind};
 use pen_common::host::golden::{self, FIRST_BUFFER};
 use pen_common::host::random::Random;
@@ -84,7 +84,12 @@ impl Both {
     fn assert_same_state(&mut self) {
         assert_eq!(self.kernel.taken(), self.host.taken.borrow().clone());
         assert_eq!(self.kernel.tracked(), self.host.tracked.borrow().clone());
-        for record in (0..COUNTERS).filter(|&record| record != 63) {
+        let inserted =
+            [records::INSERTED_V4, records::INSERTED_V6].map(|record| self.kernel.counter(record).packets);
+        assert_eq!(inserted, self.host.inserted.get());
+        for record in
+            (0..COUNTERS).filter(|record| !(records::INSERTED_V4..=records::PUZZLES).contains(record))
+        {
             let expected = self.counted.get(&record).copied().unwrap_or_default();
             assert_eq!(self.kernel.counter(record), expected, "record {record}");
         }

@@ -9,6 +9,7 @@ use pen_ctl::api::document::clients::ClientList;
 use xtask::lab::address::Family;
 use xtask::lab::cluster::{Cluster, Kind};
 use xtask::lab::http::Connection;
+use xtask::lab::other_build;
 
 const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 /// Connections of each family, each of a client of its own.
@@ -78,7 +79,7 @@ fn tracked(cluster: &Cluster) -> u64 {
 }
 
 #[test]
-fn connections_outlive_drains_weights_newcomers_and_the_controller() {
+fn connections_outlive_drains_weights_newcomers_and_the_controller_of_whichever_build() {
     let Some(mut cluster) = cluster(&["b1", "b2"]) else { return };
     let mut old = Held::open(&cluster, 1..=CLIENTS);
     assert_eq!(old.backends(), BTreeSet::from(["b1", "b2"]));
@@ -92,10 +93,20 @@ fn connections_outlive_drains_weights_newcomers_and_the_controller() {
     assert!(in_transition(&cluster.pen().status().unwrap()) > 0);
     assert!(tracked(&cluster) > 0);
 
-    cluster.pen_mut().kill();
-    old.assert_held("when the controller was dead");
-    new.assert_held("when the controller was dead");
-    cluster.pen_mut().start("").unwrap();
+    let (this, other) =
+        (cluster.programs.pen_ctl.clone(), other_build::build(&cluster.programs.pen_ctl).unwrap());
+    for program in [&this, &other, &this] {
+        cluster.pen_mut().kill();
+        for held in [&mut old, &mut new] {
+            held.assert_held("when the controller was dead");
+        }
+        cluster.pen_mut().use_program(program);
+        cluster.pen_mut().start("").unwrap();
+        for held in [&mut old, &mut new] {
+            held.assert_held(&format!("when {} took over", program.display()));
+        }
+        assert!(in_transition(&cluster.pen().status().unwrap()) > 0, "windows are as they were");
+    }
 
     cluster.for_all_services("add", "b3", "").unwrap();
     cluster.await_serving(&["b2", "b3"]).unwrap();
