@@ -141,7 +141,7 @@ fn run(options: &Options) -> Result<(), BenchError> {
         &Report::new(&samples),
         "f0: XDP_TX at once. f1: checks Ethernet+IPv4+TCP, swaps the MACs. f2: f1, one hit in a million-entry LRU, one\n\
          array read. _131k: 131,072 clients, visited in another order than inserted. tracked_*: affinity client, tracking\n\
-         full. slot_*: tracking off (`transitions` still behaves as `full`). new_v4: every packet a new client, table full.",
+         full. slot_*: affinity client, tracking transitions, no window. new_v4: every packet a new client, table full.",
     )
 }
 
