@@ -12,11 +12,12 @@ use pen_common::abi::Address;
 
 use super::clients::Clients;
 use super::{
-    Counters, DataPlane, DataPlaneError, InterfaceTarget, Kind, Observed, Operation, ServiceKey,
-    ServiceSettings,
+    BackendAddress, Counters, DataPlane, DataPlaneError, InterfaceTarget, Kind, Observed, Operation,
+    ServiceKey, ServiceSettings, Traffic,
 };
 use backends::Held;
 use directory::Services;
+use grace::Grace;
 use guard::LoopGuard;
 use maps::Maps;
 use pins::{PinLock, Pins};
@@ -24,6 +25,7 @@ use services::Table;
 
 mod backends;
 mod border;
+mod checksum;
 mod clients;
 mod counters;
 mod directory;
@@ -32,6 +34,7 @@ mod error;
 mod features;
 mod foreign;
 mod generic_netlink;
+mod grace;
 mod guard;
 mod interfaces;
 mod links;
@@ -88,8 +91,8 @@ pub struct XdpPlane {
     held: BTreeMap<(u16, Address), Held>,
     guard: LoopGuard,
     clock: Arc<sys::Jiffies>,
-    /// Something was flipped or retired since the last grace period.
-    unsettled: bool,
+    /// What was flipped away or retired, until no packet uses it any more.
+    grace: Grace,
     /// Hands what the program logged to the log.
     log: Option<Box<dyn FnMut() + Send>>,
 }
@@ -107,6 +110,8 @@ impl DataPlane for XdpPlane {
         self.restore_pins().map_err(|error| failure("put the pins back", error))?;
         self.pass_windows().map_err(|error| failure("move on the slots that change owner", error))?;
         self.collect().map_err(|error| failure("give back backend indexes", error))?;
+        // Whoever looks has done what was to be done for now.
+        self.grace.begin();
         self.look()
     }
 
@@ -127,6 +132,14 @@ impl DataPlane for XdpPlane {
 
     fn counters(&mut self) -> Result<Counters, DataPlaneError> {
         self.read_counters()
+    }
+
+    fn traffic(
+        &mut self,
+        key: ServiceKey,
+        address: BackendAddress,
+    ) -> Result<Option<Traffic>, DataPlaneError> {
+        self.read_traffic(&key, address)
     }
 
     fn tx_errors(&mut self) -> BTreeMap<String, u64> {

@@ -18,6 +18,7 @@ use pen_common::service;
 
 use super::backends::Held;
 use super::error::OpenError;
+use super::grace::Grace;
 use super::guard::LoopGuard;
 use super::interfaces::pinned_links;
 use super::links::xdp_states;
@@ -114,9 +115,11 @@ impl XdpPlane {
             held: BTreeMap::new(),
             guard,
             clock: Arc::new(clock),
-            unsettled: true,
+            grace: Grace::default(),
             log,
         };
+        // Whoever was here before may have flipped or retired something a moment ago.
+        plane.grace.owe();
         plane.set_clock()?;
         plane.recover_services()?;
         plane.recover_backends().map_err(|why| recovery_failed("backends", why))?;
