@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: nanoseconds per packet of each path, beside floor programs, from one interleaved run; with
-//! `--proxy`, the userspace [`proxy`] beside others; with `--health`, how soon a dead backend gets no packet any more.
+//! `--proxy`, the userspace [`proxy`] beside others; with `--health`, how soon a dead backend gets no packet any more;
+//! with `--pool`, how soon a change of who serves is in force.
 //!
 //! A harness program restores the frame, gives it the next client's address and tail-calls the program to be timed;
 //! the kernel runs that many times over (`BPF_PROG_TEST_RUN`) and says how long it took. What the harness costs is in
@@ -11,6 +12,7 @@ mod cases;
 mod cpu;
 mod frames;
 mod health;
+mod pool;
 mod prepare;
 pub mod proxy;
 mod report;
@@ -48,6 +50,8 @@ pub struct Options {
     proxy: proxy::Options,
     #[command(flatten)]
     health: health::Options,
+    #[command(flatten)]
+    pool: pool::Options,
 }
 
 /// Why there is no result.
@@ -92,13 +96,15 @@ pub fn main(options: &Options) -> ExitCode {
         eprintln!("bench: needs {missing}");
         return ExitCode::FAILURE;
     }
-    let optimized = options.proxy.proxy || options.health.health;
+    let optimized = options.proxy.proxy || options.health.health || options.pool.pool;
     let done = if optimized && !options.prepared {
         Err(prepare::build_and_go_on(options.proxy.pen_ctl.is_none()))
     } else if options.proxy.proxy {
         proxy::main(options.rounds, options.cpu, options.json, &options.proxy)
     } else if options.health.health {
         health::main(options.cpu, options.json, &options.health)
+    } else if options.pool.pool {
+        pool::main(options.json, &options.pool)
     } else {
         run(options)
     };
