@@ -418,6 +418,16 @@ pub trait DataPlane: Send {
     /// How many entries of the tracking tables were made so far.
     fn inserted(&mut self) -> Result<Inserted, DataPlaneError>;
 
+    /// What was forwarded to one backend; `None` where it is not there. The same as [`DataPlane::counters`] says, which
+    /// takes longer the more backends there are.
+    fn traffic(
+        &mut self,
+        key: ServiceKey,
+        address: BackendAddress,
+    ) -> Result<Option<Traffic>, DataPlaneError> {
+        Ok(self.counters()?.backends.get(&(key, address)).copied())
+    }
+
     /// What connections of backends that are there now came to; empty where there are none.
     fn connections(&mut self) -> BTreeMap<(ServiceKey, BackendAddress), Connections> {
         BTreeMap::new()

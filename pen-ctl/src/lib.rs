@@ -5,6 +5,7 @@ mod announce;
 pub mod api;
 pub mod backend_setup;
 mod background;
+pub mod budget;
 pub mod check;
 pub mod cli;
 pub mod client;

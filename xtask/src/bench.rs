@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: nanoseconds per packet of each path, beside floor programs, from one interleaved run; with
 //! `--proxy`, the userspace [`proxy`] beside others; with `--health`, how soon a dead backend gets no packet any more;
-//! with `--as-unit`, what the shipped unit's capabilities cost; with `--veth`, packets per second over [`veth`].
+//! with `--pool`, how soon a change of who serves is in force; with `--as-unit`, what the shipped unit's capabilities cost;
+//! with `--veth`, packets per second over [`veth`].
 //!
 //! A harness program restores the frame, gives it the next client's address and tail-calls the program to be timed;
 //! the kernel runs that many times over (`BPF_PROG_TEST_RUN`) and says how long it took. What the harness costs is in
@@ -13,6 +14,7 @@ mod cases;
 mod cpu;
 mod frames;
 mod health;
+mod pool;
 mod prepare;
 pub mod proxy;
 mod report;
@@ -56,6 +58,8 @@ pub struct Options {
     as_unit: as_unit::Options,
     #[command(flatten)]
     veth: veth::Options,
+    #[command(flatten)]
+    pool: pool::Options,
 }
 
 /// Why there is no result.
@@ -106,7 +110,7 @@ pub fn main(options: &Options) -> ExitCode {
         eprintln!("bench: needs {missing}");
         return ExitCode::FAILURE;
     }
-    let optimized = options.proxy.proxy || options.health.health;
+    let optimized = options.proxy.proxy || options.health.health || options.pool.pool;
     let done = if optimized && !options.prepared {
         Err(prepare::build_and_go_on(options.proxy.pen_ctl.is_none()))
     } else if options.proxy.proxy {
@@ -118,6 +122,8 @@ pub fn main(options: &Options) -> ExitCode {
     } else if options.veth.veth {
         let plan = veth::Plan { rounds: options.rounds, packets: options.packets, cpu: options.cpu };
         veth::main(&plan, options.json)
+    } else if options.pool.pool {
+        pool::main(options.json, &options.pool)
     } else {
         run(options)
     };

@@ -167,7 +167,12 @@ impl Lab {
 
     /// Mounts a bpffs in its directory.
     pub fn mount_bpffs(&self, name: &str) -> Result<PathBuf> {
-        self.workplace.mount_bpffs(name)
+        self.workplace.mount("bpf", name)
+    }
+
+    /// Mounts a file system that is all in memory in its directory.
+    pub fn mount_tmpfs(&self, name: &str) -> Result<PathBuf> {
+        self.workplace.mount("tmpfs", name)
     }
 
     /// The backend called so.

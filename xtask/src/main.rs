@@ -22,7 +22,8 @@ enum Task {
     Test,
     /// Build the eBPF objects that are committed in pen-ebpf/prebuilt
     BuildEbpf(build_ebpf::BuildEbpfArgs),
-    /// Measure nanoseconds per packet of each path, beside floor programs, or the proxy beside others (as root)
+    /// Measure nanoseconds per packet of each path, beside floor programs; or the proxy beside others, health checks,
+    /// changes of a pool (as root)
     Bench(bench::Options),
     /// Type-check pen for the systems that it is not run on here
     Portable(portable::PortableArgs),

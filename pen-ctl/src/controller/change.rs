@@ -1,11 +1,10 @@
 //! Changes to the desired state: checked whole, made durable, carried out; taken back if the data plane refuses.
 
-use pen_common::abi;
-
 use super::reconcile::Subject;
 use super::{Controller, no_service};
 use crate::api::document::ChangeDocument;
 use crate::api::{ApiError, ErrorCode, Interfaces, Reply};
+use crate::budget;
 use crate::dataplane::{self, BackendAddress, Operation};
 use crate::own_address;
 use crate::state::desired::{Desired, InterfaceSpec, Service};
@@ -226,10 +225,9 @@ impl Controller {
         if self.kind() != dataplane::Kind::Xdp {
             return Ok(());
         }
-        let table = u64::from(abi::SLOTS_BOTH_HALVES) * size_of::<abi::Slot>() as u64;
         let new =
             desired.services.iter().filter(|one| !self.observed.services.contains_key(&one.vip)).count();
-        let needed = table * new as u64;
+        let needed = budget::SERVICE * new as u64;
         match (self.options.available_memory)() {
             Some(available) if new > 0 && needed > available => Err(ApiError::new(
                 ErrorCode::Refused,

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::Controller;
 use super::change::no_backend;
 use super::reconcile::Subject;
-use super::{Controller, no_service};
 use crate::api::document::{
     BackendDocument, ControllerDocument, HealthDocument, InterfaceDocument, InterfaceList, InterfaceState,
     PacketsDocument, ProxyDocument, ServiceDocument, StatusDocument,
@@ -119,8 +119,9 @@ impl Controller {
     }
 
     pub(super) fn service_reply(&mut self, name: &str) -> Result<Reply, ApiError> {
-        let found = self.service_documents().into_iter().find(|service| service.name == name);
-        found.map(|service| Reply::Service(Box::new(service))).ok_or_else(|| no_service(name))
+        let counts = self.counts(&mut Vec::new());
+        let service = self.found(name)?;
+        Ok(Reply::Service(Box::new(self.service(service, &counts))))
     }
 
     pub(super) fn backend_reply(
@@ -128,9 +129,17 @@ impl Controller {
         service: &str,
         address: BackendAddress,
     ) -> Result<Reply, ApiError> {
-        let documents = self.service_documents().into_iter().filter(|one| one.name == service);
-        let found = documents.flat_map(|one| one.backends).find(|backend| backend.address == address);
-        found.map(|backend| Reply::Backend(Box::new(backend))).ok_or_else(|| no_backend(service, address))
+        let id = (self.found(service)?.vip, address);
+        // That it cannot be read is told by `status`: the change itself was made.
+        let traffic = self.plane.traffic(id.0, id.1).unwrap_or_default().unwrap_or_default();
+        let counts = Counts {
+            counters: Counters { backends: [(id, traffic)].into(), ..Counters::default() },
+            backends: self.plane.connections(),
+            services: BTreeMap::new(),
+        };
+        let service = self.found(service)?;
+        let backend = service.backend(address).ok_or_else(|| no_backend(&service.name, address))?;
+        Ok(Reply::Backend(Box::new(self.backend(service, backend, &counts))))
     }
 
     pub(super) fn interface_reply(&self, wanted: impl Fn(&str) -> bool) -> Reply {

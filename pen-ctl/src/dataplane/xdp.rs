@@ -12,12 +12,13 @@ use pen_common::abi::Address;
 
 use super::clients::Clients;
 use super::{
-    Counters, DataPlane, DataPlaneError, Inserted, InterfaceTarget, Kind, Observed, Operation, ServiceKey,
-    ServiceSettings,
+    BackendAddress, Counters, DataPlane, DataPlaneError, Inserted, InterfaceTarget, Kind, Observed,
+    Operation, ServiceKey, ServiceSettings, Traffic,
 };
 use backends::Held;
 use churn::Churn;
 use directory::Services;
+use grace::Grace;
 use guard::LoopGuard;
 use maps::Maps;
 use pins::{PinLock, Pins};
@@ -25,6 +26,7 @@ use services::Table;
 
 mod backends;
 mod border;
+mod checksum;
 mod churn;
 mod clients;
 mod counters;
@@ -34,6 +36,7 @@ mod error;
 mod features;
 mod foreign;
 mod generic_netlink;
+mod grace;
 mod guard;
 mod interfaces;
 mod links;
@@ -91,8 +94,8 @@ pub struct XdpPlane {
     guard: LoopGuard,
     clock: Arc<sys::Jiffies>,
     churn: Arc<Churn>,
-    /// Something was flipped or retired since the last grace period.
-    unsettled: bool,
+    /// What was flipped away or retired, until no packet uses it any more.
+    grace: Grace,
     /// Hands what the program logged to the log.
     log: Option<Box<dyn FnMut() + Send>>,
 }
@@ -110,6 +113,8 @@ impl DataPlane for XdpPlane {
         self.restore_pins().map_err(|error| failure("put the pins back", error))?;
         self.pass_windows().map_err(|error| failure("move on the slots that change owner", error))?;
         self.collect().map_err(|error| failure("give back backend indexes", error))?;
+        // Whoever looks has done what was to be done for now.
+        self.grace.begin();
         self.look()
     }
 
@@ -134,6 +139,14 @@ impl DataPlane for XdpPlane {
 
     fn inserted(&mut self) -> Result<Inserted, DataPlaneError> {
         self.churn.inserted().map_err(|error| failure("read the counters", error::chain(&error)))
+    }
+
+    fn traffic(
+        &mut self,
+        key: ServiceKey,
+        address: BackendAddress,
+    ) -> Result<Option<Traffic>, DataPlaneError> {
+        self.read_traffic(&key, address)
     }
 
     fn tx_errors(&mut self) -> BTreeMap<String, u64> {

@@ -68,7 +68,7 @@ pub struct KeyChange {
 /// All that is other in `new` than in `old`, interfaces first, each service followed by its backends.
 pub fn between(old: &Desired, new: &Desired) -> Vec<Difference> {
     let mut all = Vec::new();
-    let keys = changes(keys(old, &["interfaces", "services"]), keys(new, &["interfaces", "services"]));
+    let keys = changes(settings(old), settings(new));
     if !keys.is_empty() {
         all.push(Difference {
             what: Became::Changed,
@@ -83,14 +83,24 @@ pub fn between(old: &Desired, new: &Desired) -> Vec<Difference> {
     all
 }
 
+/// The keys of what concerns everything.
+fn settings(of: &Desired) -> Map<String, Value> {
+    let bare = Desired { interfaces: Vec::new(), services: Vec::new(), ..of.clone() };
+    keys(&bare, &["interfaces", "services"])
+}
+
 /// Something that has a name and keys and comes in lists.
-trait Part: Serialize {
+trait Part: Serialize + PartialEq + Clone {
     const KIND: Kind;
     /// Keys that are not compared: the name, and what is compared by itself.
     const APART: &'static [&'static str];
     fn name(&self) -> String;
     /// The same with nothing but what it must have said of it.
     fn plain(&self) -> Self;
+    /// The same without the parts of it, which are many and compared by themselves.
+    fn bare(&self) -> Self {
+        self.clone()
+    }
     /// What is other in the parts of it.
     fn within(old: Option<&Self>, new: Option<&Self>) -> Vec<Difference>;
 }
@@ -117,6 +127,9 @@ impl Part for Service {
     }
     fn plain(&self) -> Self {
         Self::new(self.name.clone(), self.vip)
+    }
+    fn bare(&self) -> Self {
+        Self { backends: Vec::new(), ..self.clone() }
     }
     fn within(old: Option<&Self>, new: Option<&Self>) -> Vec<Difference> {
         let backends = |service: Option<&Self>| service.map(|service| service.backends.clone());
@@ -159,16 +172,18 @@ fn parts<P: Part>(service: Option<&str>, old: &[P], new: &[P]) -> Vec<Difference
     for one in new {
         let before = olds.get(&one.name()).map(|index| &old[*index]);
         match before {
+            // Of a thousand backends most are as they were.
+            Some(before) if before == one => continue,
             None => {
-                let mut said = changes(keys(&one.plain(), P::APART), keys(one, P::APART));
+                let mut said = changes(keys(&one.plain(), P::APART), keys(&one.bare(), P::APART));
                 said.iter_mut().for_each(|key| key.old = Value::Null);
-                if let Some(vip) = keys(one, P::APART).remove("vip") {
+                if let Some(vip) = keys(&one.bare(), P::APART).remove("vip") {
                     said.insert(0, KeyChange { key: "vip".into(), old: Value::Null, new: vip });
                 }
                 all.push(difference(Became::Added, one.name(), said));
             }
             Some(before) => {
-                let changed = changes(keys(before, P::APART), keys(one, P::APART));
+                let changed = changes(keys(&before.bare(), P::APART), keys(&one.bare(), P::APART));
                 if !changed.is_empty() {
                     all.push(difference(Became::Changed, one.name(), changed));
                 }

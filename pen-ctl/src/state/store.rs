@@ -180,8 +180,10 @@ impl Store {
     /// # Errors
     /// It could not be written: the state holds all the same, and the next time records what is other by then.
     pub fn record(&mut self, note: &Note) -> Result<(), StoreError> {
+        let revision = self.revision();
         let Kept { desired, applied, trial, .. } = &self.kept;
-        let present = Present { desired, applied: applied.as_deref(), on_trial: trial.is_some() };
+        let (applied, on_trial) = (applied.as_deref(), trial.is_some());
+        let present = Present { desired, revision, applied, on_trial };
         self.history.record(self.files.as_ref(), present, note).map_err(StoreError::Record)
     }
 

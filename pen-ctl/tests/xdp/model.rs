@@ -82,11 +82,17 @@ fn the_kernel_holds_what_was_asked_for() {
                 let (really, as_expected) = (kernel.apply(operation), model.apply(operation));
                 prop_assert_eq!(really.is_ok(), as_expected.is_ok(), "{:?}: {:?}", operation, really);
                 let expected: Observed = model.observe().unwrap();
-                prop_assert_eq!(&kernel.observe().unwrap(), &expected, "after {:?}", operation);
+                prop_assert_eq!(&settled(kernel.observe().unwrap()), &expected, "after {:?}", operation);
             }
             Ok(())
         })
         .unwrap();
+}
+
+/// How many slots are changing owner, the data plane in memory does not know.
+fn settled(mut observed: Observed) -> Observed {
+    observed.services.values_mut().for_each(|service| service.in_transition = 0);
+    observed
 }
 
 fn empty(kernel: &mut impl DataPlane) {

@@ -1,10 +1,12 @@
-//! The system calls that no safe wrapper covers: ethtool, packet sockets, a program that passes all, Ctrl-C.
+//! The system calls that no safe wrapper covers: ethtool, packet sockets, a program that passes all, a look into a map
+//! of the kernel's, Ctrl-C.
 #![allow(unsafe_code, reason = "these calls take raw structures; every other file of xtask is safe")]
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::net::netdevice::name_to_index;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -269,6 +271,40 @@ fn bpf<T>(command: i32, attributes: &T) -> io::Result<OwnedFd> {
     }
     // SAFETY: the call gave a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(result as i32) })
+}
+
+/// An array map (made with `BPF_F_MMAPABLE`) in our memory, to be looked at while others write it.
+pub struct MapView {
+    base: NonNull<AtomicU32>,
+    words: usize,
+}
+
+impl MapView {
+    /// Maps the first `bytes` bytes of a map's values.
+    pub fn new(map: BorrowedFd<'_>, bytes: usize) -> io::Result<Self> {
+        let (read, shared) = (libc::PROT_READ, libc::MAP_SHARED);
+        // SAFETY: a fresh mapping at an address of the kernel's choice; nothing of ours is replaced.
+        let base = unsafe { libc::mmap(ptr::null_mut(), bytes, read, shared, map.as_raw_fd(), 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap gave address 0"))?;
+        Ok(Self { base, words: bytes / size_of::<AtomicU32>() })
+    }
+
+    /// A word of 32 bits as it is now; 0 where there is none.
+    pub fn word(&self, index: usize) -> u32 {
+        // SAFETY: the mapping is page-aligned, has so many words and lives as long as self; it is only ever loaded from.
+        let words = unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.words) };
+        words.get(index).map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for MapView {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping that `new` made; no reference outlives self.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.words * size_of::<AtomicU32>()) };
+    }
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);

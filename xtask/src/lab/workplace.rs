@@ -26,12 +26,12 @@ impl Workplace {
         Ok(Self { directory })
     }
 
-    /// Mounts a bpffs in it.
-    pub(super) fn mount_bpffs(&self, name: &str) -> Result<PathBuf> {
+    /// Mounts a file system of this kind in it, which only root may use.
+    pub(super) fn mount(&self, kind: &str, name: &str) -> Result<PathBuf> {
         let path = self.directory.join(name);
-        let failed = |e: io::Error| Error::io(&format!("mount a bpffs on {}", path.display()), e);
+        let failed = |e: io::Error| Error::io(&format!("mount a {kind} on {}", path.display()), e);
         fs::create_dir(&path).map_err(failed)?;
-        mount("none", &path, "bpf", MountFlags::empty(), None).map_err(|e| failed(e.into()))?;
+        mount("none", &path, kind, MountFlags::empty(), Some(c"mode=0700")).map_err(|e| failed(e.into()))?;
         Ok(path)
     }
 }

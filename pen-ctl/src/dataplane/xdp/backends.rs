@@ -110,7 +110,7 @@ impl XdpPlane {
         if let Some((entry, table)) = entry.zip(self.tables.get(&service)) {
             table.forget_previous(entry.table_half, index);
         }
-        self.unsettled = true;
+        self.grace.owe();
     }
 
     /// The lowest free index, under a new generation: what is remembered of its former owner does not count.

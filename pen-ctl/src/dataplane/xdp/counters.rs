@@ -7,7 +7,7 @@ use pen_common::verdict::{Kind, reasons};
 
 use super::error::chain;
 use super::{XdpPlane, failure};
-use crate::dataplane::{Counters, DataPlaneError, ServiceKey, Traffic};
+use crate::dataplane::{BackendAddress, Counters, DataPlaneError, ServiceKey, Traffic};
 
 impl XdpPlane {
     /// All counters, summed over CPUs.
@@ -37,6 +37,17 @@ impl XdpPlane {
             sum.bytes = sum.bytes.wrapping_add(traffic.bytes);
         }
         Ok(counters)
+    }
+
+    /// What was forwarded to one backend; `None` where it is not there.
+    pub(super) fn read_traffic(
+        &self,
+        key: &ServiceKey,
+        address: BackendAddress,
+    ) -> Result<Option<Traffic>, DataPlaneError> {
+        let service = self.services.get(key).map(|entry| entry.service);
+        let index = service.zip(address.ip()).and_then(|(service, ip)| self.index_of(service, ip));
+        index.map(|index| self.counted(COUNTER_BACKENDS + u32::from(index))).transpose()
     }
 
     fn counted(&self, index: u32) -> Result<Traffic, DataPlaneError> {

@@ -19,19 +19,21 @@ pub(super) struct LoopGuard {
     keys: BTreeMap<u16, u64>,
     /// Keys that `backend_macs` holds.
     written: BTreeSet<u64>,
+    /// Some of those may be nobody's.
+    stale: bool,
 }
 
 impl LoopGuard {
     /// Starts with what the map holds already.
     pub(super) fn adopt(maps: &Maps) -> Result<Self, String> {
         let written = maps.backend_macs.keys().collect::<Result<_, _>>().map_err(|error| chain(&error))?;
-        Ok(Self { keys: BTreeMap::new(), written })
+        Ok(Self { keys: BTreeMap::new(), written, stale: true })
     }
 
     /// Makes packets know the MAC of a backend, before it is used.
     pub(super) fn admit(&mut self, maps: &mut Maps, index: u16, record: &Backend) -> Result<(), String> {
         if record.mac() == 0 || record.has(backend_flags::LOCAL) {
-            self.keys.remove(&index);
+            self.withdraw(index);
             return Ok(());
         }
         let (word, bit) = backend_bit(record.mac());
@@ -41,7 +43,7 @@ impl LoopGuard {
             }
         }
         let key = loop_key(record.mac(), record.service);
-        self.keys.insert(index, key);
+        self.stale |= self.keys.insert(index, key).is_some_and(|before| before != key);
         if self.written.insert(key) {
             maps.backend_macs.insert(key, 1, 0).map_err(|error| chain(&error))?;
         }
@@ -64,14 +66,18 @@ impl LoopGuard {
 
     /// This index has no MAC any more.
     pub(super) fn withdraw(&mut self, index: u16) {
-        self.keys.remove(&index);
+        self.stale |= self.keys.remove(&index).is_some();
     }
 
     /// Removes the keys and bits that no backend has any more.
     pub(super) fn forget_stale(&mut self, maps: &mut Maps) -> Result<(), String> {
+        if !self.stale {
+            return Ok(());
+        }
         let wanted: BTreeSet<u64> = self.keys.values().copied().collect();
         let stale: Vec<u64> = self.written.difference(&wanted).copied().collect();
         if stale.is_empty() {
+            self.stale = false;
             return Ok(());
         }
         let mut filter = vec![0u64; LOOP_FILTER_WORDS];
@@ -92,6 +98,7 @@ impl LoopGuard {
                 Err(error) => return Err(chain(&error)),
             };
         }
+        self.stale = false;
         Ok(())
     }
 }

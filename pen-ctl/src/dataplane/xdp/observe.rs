@@ -7,7 +7,6 @@ use pen_common::service;
 
 use super::interfaces::{PinnedLink, pinned_links};
 use super::links::xdp_states;
-use super::maps::backends_in_use;
 use super::offload::stripping_seen;
 use super::{XdpPlane, backends, directory, failure};
 use crate::dataplane::{
@@ -22,13 +21,11 @@ impl XdpPlane {
             .maps
             .half(self.active_half())
             .ok_or_else(|| failure("read the directory", "it is shorter than it should be"))?;
-        let mut of_service: BTreeMap<u16, Vec<(u16, Backend)>> = BTreeMap::new();
-        for (index, backend) in backends_in_use(&self.maps.backends) {
-            of_service.entry(backend.service).or_default().push((index, backend));
+        let mut of_service: BTreeMap<u16, Vec<Backend>> = BTreeMap::new();
+        for backend in self.found() {
+            of_service.entry(backend.service).or_default().push(backend);
         }
-        let in_use =
-            of_service.values().flatten().filter(|(_, backend)| !backend.has(backend_flags::RETIRED));
-        let behind: BTreeSet<u32> = in_use.map(|(_, backend)| backend.ifindex).collect();
+        let behind: BTreeSet<u32> = of_service.values().flatten().map(|backend| backend.ifindex).collect();
         let services = directory::decode(&half)
             .into_iter()
             .map(|(key, entry)| {
@@ -45,23 +42,24 @@ impl XdpPlane {
         &self,
         key: &ServiceKey,
         entry: &ServiceEntry,
-        backends: &[(u16, Backend)],
+        backends: &[Backend],
     ) -> ObservedService {
         // An entry under another id than ours has none of our tables and backends.
         let ours = self.services.get(key).is_none_or(|ours| ours.service == entry.service);
         let table = self.tables.get(&entry.service).filter(|_| ours);
         let backends = backends
             .iter()
-            .filter(|(index, backend)| ours && self.holds(*index, backend))
-            .map(|(_, backend)| (backend.address.to_ip().into(), backends::target_of(backend)))
+            .filter(|_| ours)
+            .map(|backend| (backend.address.to_ip().into(), backends::target_of(backend)))
             .collect();
         let round = self.maps.round_checksum(entry.service, entry.table_half);
+        let survey = table.map(|table| table.survey(entry.table_half));
         ObservedService {
             settings: self.observed_settings(key, entry),
             backends,
-            members: table.and_then(|table| table.members(entry.table_half, round)).cloned(),
+            members: table.zip(survey).and_then(|(table, survey)| table.members(survey, round)).cloned(),
             has_table: table.is_some_and(|table| table.names_anyone(entry.table_half)),
-            in_transition: table.map_or(0, |table| table.in_transition(entry.table_half)),
+            in_transition: survey.map_or(0, |survey| survey.in_transition),
         }
     }
 
@@ -76,12 +74,14 @@ impl XdpPlane {
         recorded.cloned().unwrap_or_else(|| directory::settings_of(entry))
     }
 
-    /// Whether this is a backend that we put there, and not retired.
-    fn holds(&self, index: u16, backend: &Backend) -> bool {
-        !backend.has(backend_flags::RETIRED)
-            && self.held.get(&(backend.service, backend.address)).is_some_and(|held| {
-                held.index == index && held.generation == backend.generation && !held.retired
-            })
+    /// The backends that we put there and that are still there, those that are retired left out.
+    fn found(&self) -> impl Iterator<Item = Backend> {
+        self.held.iter().filter(|(_, held)| !held.retired).filter_map(|(id, held)| {
+            let backend = self.maps.backends.read(usize::from(held.index))?;
+            let same = (backend.service, backend.address) == *id && backend.generation == held.generation;
+            let used = backend.has(backend_flags::IN_USE) && !backend.has(backend_flags::RETIRED);
+            (same && used).then_some(backend)
+        })
     }
 
     fn observed_interfaces(

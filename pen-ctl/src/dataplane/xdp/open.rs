@@ -19,6 +19,7 @@ use pen_common::service;
 use super::backends::Held;
 use super::churn::Churn;
 use super::error::OpenError;
+use super::grace::Grace;
 use super::guard::LoopGuard;
 use super::interfaces::pinned_links;
 use super::links::xdp_states;
@@ -117,9 +118,11 @@ impl XdpPlane {
             guard,
             clock: Arc::new(clock),
             churn: Arc::new(churn),
-            unsettled: true,
+            grace: Grace::default(),
             log,
         };
+        // Whoever was here before may have flipped or retired something a moment ago.
+        plane.grace.owe();
         plane.set_clock()?;
         plane.recover_services()?;
         plane.recover_backends().map_err(|why| recovery_failed("backends", why))?;

@@ -3,13 +3,13 @@
 //! Every table has its round, whatever its service's scheduler: so that a change of scheduler is one bit. The count of
 //! turns taken is the data plane's own and goes on through changes and adoption.
 
-use std::hash::{DefaultHasher, Hasher};
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pen_common::abi::{RING_TURNS, Ring, Round};
 use pen_common::ring;
 
+use super::checksum;
 use super::mapped;
 use super::maps::Maps;
 use crate::dataplane::Member;
@@ -29,7 +29,7 @@ impl Maps {
     pub(super) fn write_round(&self, service: u16, half: u32, members: &[Member], owners: &[u16]) -> u64 {
         let weights: Vec<u16> = members.iter().map(|member| member.weight).collect();
         let mut round = EMPTY;
-        let length = ring::build(&weights, &mut round.backends, &mut vec![0; weights.len()]);
+        let length = turns(&weights, &mut round.backends);
         for turn in &mut round.backends[..length] {
             *turn = owners.get(usize::from(*turn)).copied().unwrap_or(pen_common::abi::NO_BACKEND);
         }
@@ -40,16 +40,40 @@ impl Maps {
 
     /// A checksum of a round as packets find it.
     pub(super) fn round_checksum(&self, service: u16, half: u32) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for cell in self.round(service, half) {
-            hasher.write_u64(cell.load(Ordering::Acquire));
-        }
-        hasher.finish()
+        checksum::of(self.round(service, half).iter().map(|cell| cell.load(Ordering::Acquire)))
     }
 
     fn round(&self, service: u16, half: u32) -> &[AtomicU64] {
         let size = size_of::<Round>() / 8;
         let start = offset_of!(Ring, halves) / 8 + (half & 1) as usize * size;
         self.rings.element(usize::from(service)).get(start..start + size).unwrap_or_default()
+    }
+}
+
+/// As [`ring::build`]. That takes members times turns; where all weigh the same, each has one turn, in their order.
+fn turns(weights: &[u16], round: &mut [u16; RING_TURNS]) -> usize {
+    let alike = weights.iter().all(|weight| *weight > 0 && *weight == weights[0]);
+    match round.get_mut(..weights.len()) {
+        Some(turns) if alike => {
+            turns.iter_mut().zip(0..).for_each(|(turn, number)| *turn = number);
+            weights.len()
+        }
+        _ => ring::build(weights, round, &mut vec![0; weights.len()]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_one_weight_take_the_turns_that_any_weights_would_give_them() {
+        for (members, weight) in [(0, 1), (1, 7), (3, 1000), (100, 2), (RING_TURNS, 1), (RING_TURNS + 1, 1)] {
+            let weights = vec![weight; members];
+            let (mut quick, mut built) = ([0; RING_TURNS], [0; RING_TURNS]);
+            let length = ring::build(&weights, &mut built, &mut vec![0; members]);
+            assert_eq!(turns(&weights, &mut quick), length, "{members} of weight {weight}");
+            assert_eq!(quick[..length], built[..length], "{members} of weight {weight}");
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! Services: their directory entries, and the slot tables that share their packets among backends.
 
-use std::hash::{DefaultHasher, Hasher};
 use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +8,7 @@ use pen_common::abi::{Directory, DirectoryHalf, MAX_SERVICES, NO_BACKEND, SLOTS,
 use pen_common::maglev;
 
 use super::border;
+use super::checksum;
 use super::directory;
 use super::mapped::{self, Mapped};
 use super::maps::{self, open_slots};
@@ -35,6 +35,15 @@ struct Written {
     checksum: u64,
     /// Checksum of the round beside it.
     round: u64,
+}
+
+/// What a look at all slots of one half finds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Survey {
+    half: u32,
+    checksum: u64,
+    /// How many slots are changing owner.
+    pub(super) in_transition: u32,
 }
 
 impl XdpPlane {
@@ -143,7 +152,7 @@ impl XdpPlane {
         let next = 1 - (self.active_half() & 1);
         mapped::write_plain(self.maps.half_cells(next), half.as_ref());
         self.maps.directory.half_words()[offset_of!(Directory, active) / 4].store(next, Ordering::SeqCst);
-        self.unsettled = true;
+        self.grace.owe();
         Ok(())
     }
 
@@ -153,11 +162,7 @@ impl XdpPlane {
 
     /// Waits until no packet uses what was flipped away or retired before.
     pub(super) fn settle(&mut self) -> Result<(), String> {
-        if self.unsettled {
-            sys::grace_period().map_err(|error| format!("wait for a grace period: {error}"))?;
-            self.unsettled = false;
-        }
-        Ok(())
+        self.grace.settle().map_err(|error| format!("wait for a grace period: {error}"))
     }
 
     /// Opens (or makes) the slot tables of a service and hands them to the kernel.
@@ -169,7 +174,7 @@ impl XdpPlane {
                 .map_err(|error| format!("hand the slot tables to the kernel: {error}"))?;
             // Made empty, it is shared by nobody.
             self.maps.clear_rounds(id);
-            let (checksum, round) = (table.checksum(0), self.maps.round_checksum(id, 0));
+            let (checksum, round) = (table.survey(0).checksum, self.maps.round_checksum(id, 0));
             table.written = Some(Written { members: Vec::new(), half: 0, checksum, round });
         }
         Ok(table)
@@ -196,7 +201,7 @@ impl XdpPlane {
         if let Some(entry) = self.services.get_mut(key) {
             entry.table_half = table_half;
         }
-        self.unsettled = true;
+        self.grace.owe();
         let active = self.active_half() & 1;
         let position = self.maps.half(active).and_then(|half| directory::position(&half, key));
         let Some(position) = position else { return self.write_directory() };
@@ -218,11 +223,25 @@ impl XdpPlane {
 }
 
 impl Table {
-    /// Who shares the table in use, beside which there is a round of this checksum; `None` if that is not what we wrote.
-    pub(super) fn members(&self, half: u32, round: u64) -> Option<&Vec<Member>> {
+    /// Who shares the table in use, of which this survey is and beside which there is a round of this checksum; `None` if
+    /// that is not what we wrote.
+    pub(super) fn members(&self, survey: Survey, round: u64) -> Option<&Vec<Member>> {
         let written = self.written.as_ref()?;
-        let ours = written.half == half && written.round == round && written.checksum == self.checksum(half);
-        ours.then_some(&written.members)
+        let same = (written.half, written.checksum, written.round) == (survey.half, survey.checksum, round);
+        same.then_some(&written.members)
+    }
+
+    /// All that takes a look at every slot, at once.
+    pub(super) fn survey(&self, half: u32) -> Survey {
+        let mut in_transition = 0;
+        let owners = self.cells(half).iter().map(|cell| {
+            let slot = windows::slot(cell);
+            in_transition += u32::from(windows::is_marked(slot));
+            u64::from(slot.owner)
+        });
+        // Of the owners alone: phases move by themselves.
+        let checksum = checksum::of(owners);
+        Survey { half, checksum, in_transition }
     }
 
     /// The descriptor of its map.
@@ -240,11 +259,6 @@ impl Table {
         self.any_slot(half, |slot| slot.owner == index)
     }
 
-    /// How many slots of the table in use are changing owner.
-    pub(super) fn in_transition(&self, half: u32) -> u32 {
-        self.cells(half).iter().filter(|cell| windows::is_marked(windows::slot(cell))).count() as u32
-    }
-
     /// Whoever is removed never gets its flows back: slots that were its before are their owners' altogether.
     pub(super) fn forget_previous(&self, half: u32, index: u16) {
         for cell in self.cells(half) {
@@ -259,24 +273,15 @@ impl Table {
         self.cells(half).iter().any(|cell| test(&windows::slot(cell)))
     }
 
-    /// Writes who owns each slot into the half that is not in use; gives its checksum. What the slots were before is in the
-    /// other half.
+    /// Writes who owns each slot into the half that is not in use; gives the checksum of that. What the slots were before
+    /// is in the other half.
     fn write(&mut self, half: u32, owners: &[u16], window: Option<Window>) -> u64 {
         for ((cell, before), owner) in self.cells(half).iter().zip(self.cells(1 - half)).zip(owners) {
             let given = |window: Window| window.given(windows::slot(before), *owner);
             let slot = window.map_or(Slot::owned_by(*owner), given);
             cell.store(slot.word(), Ordering::Release);
         }
-        self.checksum(half)
-    }
-
-    /// Of the owners alone: phases move by themselves.
-    fn checksum(&self, half: u32) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for cell in self.cells(half) {
-            hasher.write_u16(windows::slot(cell).owner);
-        }
-        hasher.finish()
+        checksum::of(owners.iter().map(|owner| u64::from(*owner)))
     }
 
     pub(super) fn cells(&self, half: u32) -> &[AtomicU64] {

@@ -60,12 +60,13 @@ impl XdpPlane {
     pub(super) fn pass_windows(&self) -> Result<(), String> {
         for entry in self.services.values() {
             let Some(table) = self.tables.get(&entry.service) else { continue };
-            let cells = table.cells(entry.table_half);
-            if !cells.iter().any(|cell| is_marked(slot(cell))) {
+            let marked = |cell: &&AtomicU64| is_marked(slot(cell));
+            let mut marked = table.cells(entry.table_half).iter().filter(marked).peekable();
+            if marked.peek().is_none() {
                 continue;
             }
             let window = self.window(entry)?;
-            for cell in cells {
+            for cell in marked {
                 let before = slot(cell);
                 let after = window.map_or(Slot::owned_by(before.owner), |window| window.passed(before));
                 replace(cell, before, after);

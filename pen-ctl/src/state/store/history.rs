@@ -91,10 +91,12 @@ impl Known {
 }
 
 /// A state that is to be in the history.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Present<'a> {
     /// The state.
     pub(super) desired: &'a Desired,
+    /// Its name.
+    pub(super) revision: Revision,
     /// SHA-256 of the file that was applied last.
     pub(super) applied: Option<&'a str>,
     /// It waits to be confirmed.
@@ -161,8 +163,8 @@ impl History {
     /// Makes a state the newest of the history, unless it is that already; what is too old is removed. Several changes
     /// at run time in a row make one state.
     pub(super) fn record(&mut self, files: &dyn Files, present: Present, note: &Note) -> io::Result<()> {
-        let Present { desired, applied, on_trial } = present;
-        let known = Known { revision: Revision::of(desired), on_trial };
+        let Present { desired, revision, applied, on_trial } = present;
+        let known = Known { revision, on_trial };
         if let Some((number, Ok(newest))) = self.entries.last_key_value()
             && newest.revision == known.revision
         {
