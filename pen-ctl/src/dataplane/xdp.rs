@@ -138,7 +138,7 @@ impl DataPlane for XdpPlane {
     }
 
     fn inserted(&mut self) -> Result<Inserted, DataPlaneError> {
-        self.churn.inserted().map_err(|error| failure("read the counters", error::chain(&error)))
+        self.churn.inserted().map_err(|error| failure("read the counters", error))
     }
 
     fn traffic(

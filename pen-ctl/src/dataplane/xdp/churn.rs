@@ -1,11 +1,13 @@
 //! What comes into the tracking tables and is taken out of them. Packets count what they insert, the controller what it
 //! deletes; what the kernel evicts it tells nobody: it is what is missing then.
 
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuValues};
 use pen_common::abi::records;
 
+use super::error::chain;
 use super::maps::CounterWords;
 use crate::dataplane::Inserted;
 
@@ -33,33 +35,35 @@ impl Churn {
     }
 
     /// Entries that packets inserted so far.
-    pub(super) fn inserted(&self) -> Result<Inserted, MapError> {
+    pub(super) fn inserted(&self) -> io::Result<Inserted> {
         Ok(Inserted { v4: self.sum(Records::V4.inserted)?, v6: self.sum(Records::V6.inserted)? })
     }
 
     /// How many entries of a table were inserted so far, and how many of those not deleted.
-    pub(super) fn made_and_left(&self, records: Records) -> Result<(u64, u64), MapError> {
+    pub(super) fn made_and_left(&self, records: Records) -> io::Result<(u64, u64)> {
         let inserted = self.sum(records.inserted)?;
         Ok((inserted, inserted.saturating_sub(self.sum(records.deleted)?)))
     }
 
     /// Notes entries that were deleted. Nobody else writes that record; its sum is kept in the place of one processor.
-    pub(super) fn deleted(&self, records: Records, entries: u64) -> Result<(), MapError> {
+    pub(super) fn deleted(&self, records: Records, entries: u64) -> io::Result<()> {
         if entries == 0 {
             return Ok(());
         }
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut values = map.get(&records.deleted, 0)?.to_vec();
+        let mut values = map.get(&records.deleted, 0).map_err(told)?.to_vec();
         if let Some([deleted, _]) = values.first_mut() {
             *deleted = deleted.wrapping_add(entries);
         }
-        let values = PerCpuValues::try_from(values)
-            .map_err(|io_error| aya::sys::SyscallError { call: "read the number of processors", io_error })?;
-        map.set(records.deleted, values, 0)
+        map.set(records.deleted, PerCpuValues::try_from(values)?, 0).map_err(told)
     }
 
-    fn sum(&self, record: u32) -> Result<u64, MapError> {
+    fn sum(&self, record: u32) -> io::Result<u64> {
         let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(map.get(&record, 0)?.iter().map(|[count, _]| *count).fold(0, u64::wrapping_add))
+        Ok(map.get(&record, 0).map_err(told)?.iter().map(|[count, _]| *count).fold(0, u64::wrapping_add))
     }
+}
+
+fn told(error: MapError) -> io::Error {
+    io::Error::other(chain(&error))
 }

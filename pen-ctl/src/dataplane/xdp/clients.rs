@@ -178,7 +178,7 @@ impl TrackTable {
                 }
             }
             let deleted = sys::delete_all(self.fd.as_fd(), size_of::<K>(), &doomed)?;
-            self.churn.deleted(self.records, deleted).map_err(|error| io::Error::other(chain(&error)))?;
+            self.churn.deleted(self.records, deleted)?;
             read.forgotten += deleted;
         }
         Ok(read)
@@ -186,8 +186,7 @@ impl TrackTable {
 
     fn count<K: WireKey>(&self) -> io::Result<TableUse> {
         // Asked first: what is made during the count is in use, and not taken for evicted.
-        let counts = self.churn.made_and_left(self.records);
-        let (inserted, left) = counts.map_err(|error| io::Error::other(chain(&error)))?;
+        let (inserted, left) = self.churn.made_and_left(self.records)?;
         let (mut batches, mut used) = (self.batches::<K>(), 0);
         while let Some(batch) = batches.next()? {
             used += batch.len() as u64;
