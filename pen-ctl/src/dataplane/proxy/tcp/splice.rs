@@ -60,7 +60,8 @@ pub(crate) fn pour(pipe: &Pipe, socket: &OwnedFd, length: usize) -> Result<usize
 }
 
 /// Whether a failure to fill a pipe says nothing about the socket: it has nothing just now, or this is not the way to get
-/// it (splice(2), errors).
+/// it (splice(2), errors; `PERM` and `NOSYS` are what filters of system calls answer).
 pub(crate) fn is_no_news(errno: Errno) -> bool {
-    matches!(errno, Errno::AGAIN | Errno::INTR | Errno::INVAL | Errno::NOMEM)
+    use Errno as E;
+    matches!(errno, E::AGAIN | E::INTR | E::INVAL | E::NOMEM | E::NOSYS | E::OPNOTSUPP | E::PERM)
 }
