@@ -146,8 +146,14 @@ impl HostTables {
         entries: &[ServiceEntry],
         interfaces: &[Interface],
     ) -> Result<(), BuildError> {
-        let active = (self.directory.active & 1) as usize;
-        service::build(&mut self.directory.halves[active], entries, interfaces, 1)
+        let half = &mut self.directory.halves[(self.directory.active & 1) as usize];
+        service::build(half, entries, interfaces, 1)?;
+        half.no_backend = [u64::MAX; 2];
+        for backend in &self.backends {
+            let (word, bit) = mac::backend_bit(backend.mac());
+            half.no_backend[word] &= !(1 << bit);
+        }
+        Ok(())
     }
 
     /// Adds a backend and notes its MAC; returns its index.
@@ -156,6 +162,10 @@ impl HostTables {
         let (word, bit) = mac::loop_filter_bit(key);
         self.loop_filter[word] |= bit;
         self.backend_macs.insert(key);
+        let (word, bit) = mac::backend_bit(backend.mac());
+        for half in &mut self.directory.halves {
+            half.no_backend[word] &= !(1 << bit);
+        }
         self.backends.push(backend);
         (self.backends.len() - 1) as u16
     }

@@ -46,8 +46,8 @@ struct Headers {
     ports: Ports,
 }
 
-/// Decides about a frame and rewrites it, if it is a plain one; `None`: nothing was done about it, and
-/// [`crate::pipeline::general`] has to look closer.
+/// Decides about a frame and rewrites it, if it is a plain one; `None`: it is as it was (a memory of it may have been touched),
+/// and [`crate::pipeline::general`] has to look closer.
 #[inline(always)]
 pub fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, ingress: u32) -> Option<Plain> {
     let ethernet = packet.bytes::<14>(0)?;

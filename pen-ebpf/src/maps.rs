@@ -8,7 +8,7 @@ use core::arch::asm;
 use core::cell::Cell;
 use core::ptr::{addr_of, addr_of_mut};
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::helpers::bpf_jiffies64;
 use aya_ebpf::macros::btf_map;
@@ -143,8 +143,8 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn remember_v4(&self, key: &TrackKeyV4, value: &Tracked) {
-        // A failure (no entry could be had) only means that this packet is not remembered.
-        if TRACK_V4.insert(key, value, u64::from(BPF_ANY)).is_ok() {
+        // A failure only means that this packet is not remembered: no entry could be had, or another CPU was faster.
+        if TRACK_V4.insert(key, value, u64::from(BPF_NOEXIST)).is_ok() {
             count(records::INSERTED_V4, 0);
         }
     }
@@ -152,7 +152,7 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn remember_v6(&self, key: &TrackKeyV6, value: &Tracked) {
         // As above.
-        if TRACK_V6.insert(key, value, u64::from(BPF_ANY)).is_ok() {
+        if TRACK_V6.insert(key, value, u64::from(BPF_NOEXIST)).is_ok() {
             count(records::INSERTED_V6, 0);
         }
     }

@@ -27,8 +27,8 @@ fn pen_xdp(context: XdpContext) -> u32 {
 /// No action of XDP: the frame is not a plain one.
 const NOT_PLAIN: u32 = u32::MAX;
 
-/// Decides about a frame if it is a plain one. This and [`general`] are functions of their own, so that neither holds what
-/// only the other needs, in registers or on the kernel's small stack.
+/// Decides about a frame if it is a plain one. Nothing but the context is shared with [`general`], so that neither holds what
+/// only the other needs in registers.
 #[inline(always)]
 fn plain(context: *mut xdp_md) -> u32 {
     let context = XdpContext::new(context);

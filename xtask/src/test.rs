@@ -1,7 +1,8 @@
 //! `cargo xtask test`: every test there is, those on namespaces one after the other, and one sum of it all.
 //!
-//! Tests wait for real time-outs and for what a shared machine gets done in between. A few that fail are therefore run
-//! once more, each alone: who passes then is named in the sum, so that it is looked into, and who fails again has failed.
+//! Tests of whole programs wait for real time-outs and for what a shared machine gets done in between. A few that fail are
+//! therefore run once more, each alone: they are named in the sum, so that they are looked into, and who fails again has
+//! failed. Tests of parts know no time, and are not tried again.
 
 use std::env;
 use std::ffi::OsString;
@@ -19,7 +20,7 @@ mod heard;
 const MOST_AGAIN: usize = 3;
 
 /// What became of tests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
     /// Tests passed, skipped ones among them.
     pub passed: u64,
@@ -29,6 +30,8 @@ pub struct Sum {
     pub skipped: u64,
     /// Tests that passed only when they were run once more.
     pub unsteady: u64,
+    /// Names of those that were run once more.
+    pub tried_again: Vec<String>,
 }
 
 impl AddAssign for Sum {
@@ -37,6 +40,7 @@ impl AddAssign for Sum {
         self.failed += other.failed;
         self.skipped += other.skipped;
         self.unsteady += other.unsteady;
+        self.tried_again.extend(other.tried_again);
     }
 }
 
@@ -66,7 +70,7 @@ pub fn run() -> Sum {
 
 impl Sum {
     /// Says how many passed and failed; the last line is for machines too.
-    pub fn report(self) -> ExitCode {
+    pub fn report(&self) -> ExitCode {
         if self.skipped > 0 {
             println!(
                 "\n{} of the tests that passed were skipped for want of something; see above",
@@ -74,10 +78,8 @@ impl Sum {
             );
         }
         if self.unsteady > 0 {
-            println!(
-                "\n{} of the tests that passed did so only when run once more; see above",
-                self.unsteady
-            );
+            let names = self.tried_again.join(", ");
+            println!("\n{} of the tests that passed did so only when run once more: {names}", self.unsteady);
         }
         println!("{} passed, {} failed", self.passed, self.failed);
         if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -94,24 +96,25 @@ pub(crate) fn step(heading: &str, words: &str) -> Sum {
 fn tested(heading: &str, words: &str) -> Sum {
     println!("\n== {heading}: cargo {words}");
     let first = cargo(words.split_whitespace());
-    if !(1..=MOST_AGAIN).contains(&first.failures.len()) || !first.is_about_tests() {
+    if !(1..=MOST_AGAIN).contains(&first.failures.len()) || !first.is_about_time() {
         return first.sum(heading);
     }
     let mut sum = first.sum(heading);
+    sum.tried_again.clone_from(&first.failures);
     for target in &first.targets {
         println!("\n== once more, each alone: {} of {target}", first.failures.join(", "));
-        // A name that another target has is filtered out there.
         let words = ["test"].into_iter().chain(target.split_whitespace()).chain([
             "--",
             "--test-threads=1",
             "--exact",
         ]);
         let again = cargo(words.chain(first.failures.iter().map(String::as_str)));
-        // A program without any of them has failed in another way: it died.
+        // A program without any of them has failed in another way: it died. Who is skipped now has not passed.
         let died = u64::from(again.sum.passed + again.sum.failed == 0);
-        sum.failed = sum.failed.saturating_sub(again.sum.passed) + died;
-        sum.passed += again.sum.passed;
-        sum.unsteady += again.sum.passed;
+        let passed = again.sum.passed.saturating_sub(again.sum.skipped);
+        sum.failed = sum.failed.saturating_sub(passed) + died;
+        sum.passed += passed;
+        sum.unsteady += passed;
     }
     sum
 }

@@ -74,7 +74,7 @@ impl Controller {
         self.occupancy.good_until = now + took * SHARE_OF_TIME;
         match result {
             Ok(mut tables) => {
-                // What comes during a count makes it too high by so much; nothing that gave way comes back.
+                // What comes or goes during a count makes this too low by so much; nothing that gave way comes back.
                 if let Some((before, _)) = self.occupancy.newest {
                     tables.v4.evicted = tables.v4.evicted.max(before.v4.evicted);
                     tables.v6.evicted = tables.v6.evicted.max(before.v6.evicted);

@@ -6,8 +6,9 @@ use pen_ctl::dataplane::{
     Affinity, DataPlane, HealthStatus, Observed, OnEmpty, Operation, Scheduler, ServiceSettings, Tracking,
 };
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 
+use crate::pinned;
 use crate::place::Place;
 use crate::wants::{address, key, members, serving, settings};
 
@@ -70,7 +71,10 @@ fn operation() -> impl Strategy<Value = Operation> {
 fn the_kernel_holds_what_was_asked_for() {
     let Some(place) = Place::enter() else { return };
     let kernel = std::cell::RefCell::new(place.open().unwrap());
-    let config = Config { cases: SEQUENCES, failure_persistence: None, ..Config::default() };
+    // What fails is written down, and met first by whoever runs it again.
+    let failure_persistence = Some(Box::new(FileFailurePersistence::WithSource("regressions")) as Box<_>);
+    let config =
+        Config { cases: SEQUENCES, failure_persistence, source_file: Some(file!()), ..Config::default() };
     let sequences = proptest::collection::vec(operation(), 1..LENGTH);
     TestRunner::new(config)
         .run(&sequences, |operations| {
@@ -83,6 +87,7 @@ fn the_kernel_holds_what_was_asked_for() {
                 prop_assert_eq!(really.is_ok(), as_expected.is_ok(), "{:?}: {:?}", operation, really);
                 let expected: Observed = model.observe().unwrap();
                 prop_assert_eq!(&settled(kernel.observe().unwrap()), &expected, "after {:?}", operation);
+                prop_assert!(pinned::denied(&place).is_empty(), "after {:?}", operation);
             }
             Ok(())
         })

@@ -4,7 +4,8 @@
 use std::mem::offset_of;
 
 use aya::maps::{Array, HashMap, Map, MapData};
-use pen_common::abi::{Directory, DirectoryHalf, SLOTS, Slot};
+use pen_common::abi::{Directory, DirectoryHalf, MAC_MASK, SLOTS, Slot, backend_flags};
+use pen_common::mac;
 
 use crate::place::Place;
 
@@ -45,4 +46,22 @@ pub(crate) fn backend(place: &Place, index: u32) -> (u16, u64) {
     let backends: Array<MapData, [u64; 8]> = open(place, "backends");
     let words = backends.get(&index, 0).unwrap();
     (words[2] as u16, words[0])
+}
+
+/// Indexes of backends whose MAC packets are told to be surely no backend's.
+pub(crate) fn denied(place: &Place) -> Vec<usize> {
+    let (_, halves) = directory(place);
+    let backends: Array<MapData, [u64; 8]> = open(place, "backends");
+    let is_denied = |word: u64| {
+        let (at, bit) = mac::backend_bit(word);
+        let at = offset_of!(DirectoryHalf, no_backend) + 8 * at;
+        let words = halves.iter().map(|half| u64::from_ne_bytes(half[at..at + 8].try_into().unwrap()));
+        words.into_iter().any(|word| word >> bit & 1 != 0)
+    };
+    let on_the_wire = |word: u64| {
+        word & backend_flags::IN_USE != 0 && word & backend_flags::LOCAL == 0 && word & MAC_MASK != 0
+    };
+    // Those in use are the lowest.
+    let words = (0..64).map(|index| backends.get(&index, 0).unwrap()[0]).enumerate();
+    words.filter(|(_, word)| on_the_wire(*word) && is_denied(*word)).map(|(index, _)| index).collect()
 }

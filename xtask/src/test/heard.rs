@@ -1,5 +1,7 @@
 //! What cargo and the tests that it ran have said: how many passed, which failed, and in which of their programs.
 
+use std::collections::BTreeSet;
+
 use super::Sum;
 
 /// What was heard of one cargo command.
@@ -33,14 +35,17 @@ impl Heard {
         self.targets.extend(other.targets);
     }
 
-    /// Whether all that failed are tests whose names and programs are known.
-    pub(super) fn is_about_tests(&self) -> bool {
-        !self.targets.is_empty() && self.sum.failed == self.failures.len() as u64
+    /// Whether all that failed are tests whose names are known, of programs that test whole programs, each name one's.
+    pub(super) fn is_about_time(&self) -> bool {
+        let whole = self.targets.iter().all(|target| target.contains(" --test "));
+        let named: BTreeSet<&String> = self.failures.iter().collect();
+        let all = named.len() == self.failures.len() && self.sum.failed == named.len() as u64;
+        whole && all && !self.targets.is_empty()
     }
 
     /// The sum, in which a command that fails without naming a test counts as one that failed.
     pub(super) fn sum(&self, heading: &str) -> Sum {
-        let mut sum = self.sum;
+        let mut sum = self.sum.clone();
         if !self.ended_well && sum.failed == 0 {
             println!("step failed: {heading}");
             sum.failed = 1;
@@ -92,7 +97,15 @@ mod tests {
             (heard.failures.as_slice(), heard.targets.as_slice()),
             (&["soak::bytes".to_owned()][..], &["-p pen-ctl --test proxy_soak".to_owned()][..])
         );
-        assert!(heard.is_about_tests());
+        assert!(heard.is_about_time());
+    }
+
+    #[test]
+    fn what_knows_no_time_is_not_tried_again() {
+        let part = heard(
+            "test hash::spreads ... FAILED\ntest result: FAILED. 0 passed; 1 failed\n    `-p pen-common --lib`",
+        );
+        assert!(!part.is_about_time());
     }
 
     #[test]
@@ -100,6 +113,6 @@ mod tests {
         let aborted = heard("error: could not compile\n    `-p pen-ctl --lib`");
         assert_eq!(aborted.sum("tests").failed, 1);
         let died = heard("test one ... FAILED\n    `-p pen-ctl --lib`");
-        assert!(!died.is_about_tests(), "a program that died has told only of some");
+        assert!(!died.is_about_time(), "a program that died has told only of some");
     }
 }

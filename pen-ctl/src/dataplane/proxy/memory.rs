@@ -148,27 +148,25 @@ impl Memory {
         self.shards.iter().map(|shard| 2 * shard.lock().unwrap_or_else(PoisonError::into_inner).size).sum()
     }
 
-    /// How many of each family are remembered: IPv4, IPv6.
-    pub fn families(&self) -> [usize; 2] {
-        let mut families = [0, 0];
-        for shard in &self.shards {
-            let Shard { young, old, .. } = &*shard.lock().unwrap_or_else(PoisonError::into_inner);
-            young.keys().chain(old.keys()).for_each(|key| families[key.family()] += 1);
-        }
-        families
-    }
-
     /// What came and what was taken out, by family: IPv4, IPv6.
     pub fn churn(&self) -> [Churn; 2] {
         let mut sum = [Churn::default(); 2];
         for shard in &self.shards {
-            let of_shard = shard.lock().unwrap_or_else(PoisonError::into_inner).churn;
-            for (sum, part) in sum.iter_mut().zip(of_shard) {
-                sum.inserted += part.inserted;
-                sum.deleted += part.deleted;
-            }
+            add(&mut sum, shard.lock().unwrap_or_else(PoisonError::into_inner).churn);
         }
         sum
+    }
+
+    /// The same with how many are remembered, of one moment for each that is remembered.
+    pub fn census(&self) -> [(Churn, usize); 2] {
+        let (mut sum, mut used) = ([Churn::default(); 2], [0; 2]);
+        for shard in &self.shards {
+            let Shard { young, old, churn, .. } = &*shard.lock().unwrap_or_else(PoisonError::into_inner);
+            young.keys().chain(old.keys()).for_each(|key| used[key.family()] += 1);
+            add(&mut sum, *churn);
+        }
+        let ([v4, v6], [used_v4, used_v6]) = (sum, used);
+        [(v4, used_v4), (v6, used_v6)]
     }
 
     /// How many are remembered.
@@ -189,6 +187,13 @@ impl Memory {
         let shard = &self.shards[self.hasher.hash_one(key) as usize % SHARDS];
         // Nothing in here panics halfway through a change.
         work(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn add(sum: &mut [Churn; 2], parts: [Churn; 2]) {
+    for (sum, part) in sum.iter_mut().zip(parts) {
+        sum.inserted += part.inserted;
+        sum.deleted += part.deleted;
     }
 }
 
@@ -230,7 +235,7 @@ mod tests {
             seen += 1;
             (seen < 5).then_some(false)
         });
-        assert_eq!((seen, memory.families()), (5, [662, 0]));
+        assert_eq!((seen, memory.census().map(|(_, used)| used)), (5, [662, 0]));
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct ProxyPlane {
     leaving: Vec<Arc<Service>>,
     /// What was counted of services that have gone, those that are leaving left out.
     gone: Totals,
+    /// Entries that services which were removed had made.
+    gone_inserted: Inserted,
 }
 
 /// Starts the proxy with one worker for each processor.
@@ -61,6 +63,7 @@ impl ProxyPlane {
             services: Estate::default(),
             leaving: Vec::new(),
             gone: Totals::default(),
+            gone_inserted: Inserted::default(),
         }
     }
 
@@ -131,6 +134,9 @@ impl ProxyPlane {
         self.proxy.close(&held.service);
         held.service.set(held.service.state().settings.clone(), &[]);
         self.proxy.look();
+        let [v4, v6] = held.service.chooser().memory.churn();
+        self.gone_inserted.v4 += v4.inserted;
+        self.gone_inserted.v6 += v6.inserted;
         self.leaving.push(held.service);
     }
 
@@ -221,7 +227,7 @@ impl DataPlane for ProxyPlane {
     }
 
     fn inserted(&mut self) -> Result<Inserted, DataPlaneError> {
-        let mut inserted = Inserted::default();
+        let mut inserted = self.gone_inserted;
         for held in self.services.lock().values() {
             let [v4, v6] = held.service.chooser().memory.churn();
             inserted.v4 += v4.inserted;
@@ -277,6 +283,7 @@ impl DataPlane for ProxyPlane {
             let names = held.observed.backends.keys().map(|address| (endpoint(address, key), *address));
             (*key, held.service.clone(), names.collect())
         };
-        Ok(Box::new(ProxyClients::new(self.services.lock().iter().map(of).collect())))
+        let services = self.services.lock().iter().map(of).collect();
+        Ok(Box::new(ProxyClients::new(services, self.gone_inserted)))
     }
 }

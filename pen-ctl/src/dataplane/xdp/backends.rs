@@ -101,14 +101,15 @@ impl XdpPlane {
         let Some(held) = self.held.get_mut(&slot) else { return };
         held.retired = true;
         let (service, index) = (slot.0, held.index);
+        // First: whoever takes over after this gives back what is retired and owns no slot.
+        let entry = self.services.values().find(|entry| entry.service == service);
+        if let Some((entry, table)) = entry.zip(self.tables.get(&service)) {
+            table.forget_previous(entry.table_half, index);
+        }
         // The MAC stays for the loop guard until the index is given back.
         let kept = backend_flags::IN_USE | pen_common::abi::MAC_MASK;
         if let Some(word) = self.maps.backends.element(usize::from(index)).first() {
             word.store(word.load(Ordering::Acquire) & kept | backend_flags::RETIRED, Ordering::SeqCst);
-        }
-        let entry = self.services.values().find(|entry| entry.service == service);
-        if let Some((entry, table)) = entry.zip(self.tables.get(&service)) {
-            table.forget_previous(entry.table_half, index);
         }
         self.grace.owe();
     }

@@ -39,23 +39,34 @@ impl Churn {
         Ok(Inserted { v4: self.sum(Records::V4.inserted)?, v6: self.sum(Records::V6.inserted)? })
     }
 
-    /// How many entries of a table were inserted so far, and how many of those not deleted.
-    pub(super) fn made_and_left(&self, records: Records) -> io::Result<(u64, u64)> {
-        let inserted = self.sum(records.inserted)?;
-        Ok((inserted, inserted.saturating_sub(self.sum(records.deleted)?)))
+    /// How many entries of a table packets inserted so far.
+    pub(super) fn inserted_into(&self, records: Records) -> io::Result<u64> {
+        self.sum(records.inserted)
     }
 
-    /// Notes entries that were deleted. Nobody else writes that record; its sum is kept in the place of one processor.
-    pub(super) fn deleted(&self, records: Records, entries: u64) -> io::Result<()> {
-        if entries == 0 {
-            return Ok(());
-        }
+    /// How many entries of a table the controller deleted so far, those that it is deleting now among them.
+    pub(super) fn deleted_from(&self, records: Records) -> io::Result<u64> {
+        self.sum(records.deleted)
+    }
+
+    /// Deletes entries and notes how many. Nobody else writes that record; its sum is kept in the place of one processor.
+    pub(super) fn delete(
+        &self,
+        records: Records,
+        delete: impl FnOnce() -> io::Result<u64>,
+    ) -> io::Result<u64> {
+        // Held meanwhile, so that nobody finds entries neither there nor deleted.
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = delete()?;
+        if entries == 0 {
+            return Ok(0);
+        }
         let mut values = map.get(&records.deleted, 0).map_err(told)?.to_vec();
         if let Some([deleted, _]) = values.first_mut() {
             *deleted = deleted.wrapping_add(entries);
         }
-        map.set(records.deleted, PerCpuValues::try_from(values)?, 0).map_err(told)
+        map.set(records.deleted, PerCpuValues::try_from(values)?, 0).map_err(told)?;
+        Ok(entries)
     }
 
     fn sum(&self, record: u32) -> io::Result<u64> {

@@ -177,20 +177,20 @@ impl TrackTable {
                     }
                 }
             }
-            let deleted = sys::delete_all(self.fd.as_fd(), size_of::<K>(), &doomed)?;
-            self.churn.deleted(self.records, deleted)?;
-            read.forgotten += deleted;
+            let delete = || sys::delete_all(self.fd.as_fd(), size_of::<K>(), &doomed);
+            read.forgotten += self.churn.delete(self.records, delete)?;
         }
         Ok(read)
     }
 
     fn count<K: WireKey>(&self) -> io::Result<TableUse> {
-        // Asked first: what is made during the count is in use, and not taken for evicted.
-        let (inserted, left) = self.churn.made_and_left(self.records)?;
+        // What is made or deleted during the count is not taken for evicted: this is before it, that after it.
+        let inserted = self.churn.inserted_into(self.records)?;
         let (mut batches, mut used) = (self.batches::<K>(), 0);
         while let Some(batch) = batches.next()? {
             used += batch.len() as u64;
         }
+        let left = inserted.saturating_sub(self.churn.deleted_from(self.records)?);
         Ok(TableUse { used, max: self.max, inserted, evicted: left.saturating_sub(used) })
     }
 }

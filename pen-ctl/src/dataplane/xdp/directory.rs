@@ -43,6 +43,8 @@ pub(super) fn decode(half: &DirectoryHalf) -> Services {
         .filter_map(|entry| Some((key_of(entry)?, *entry)))
         .collect();
     let found = |entry: &ServiceEntry| {
+        // Who is told there is no VIP asks no further.
+        (!service::is_no_vip(half, &entry.address)).then_some(())?;
         let vip = service::vip(half, &entry.address)?;
         (*vip == vip_entry(entry.address, &listed)).then_some(())?;
         service::service(half, vip, &entry.address, entry.port, entry.protocol)

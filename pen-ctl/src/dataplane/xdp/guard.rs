@@ -43,10 +43,12 @@ impl LoopGuard {
             }
         }
         let key = loop_key(record.mac(), record.service);
-        self.stale |= self.keys.insert(index, key).is_some_and(|before| before != key);
-        if self.written.insert(key) {
+        // Until it is known, the MAC that the backend has so far is, too.
+        if !self.written.contains(&key) {
             maps.backend_macs.insert(key, 1, 0).map_err(|error| chain(&error))?;
+            self.written.insert(key);
         }
+        self.stale |= self.keys.insert(index, key).is_some_and(|before| before != key);
         let (word, bit) = loop_filter_bit(key);
         if let Some(cell) = maps.loop_filter.words().get(word) {
             cell.fetch_or(bit, Ordering::SeqCst);

@@ -12,26 +12,32 @@ use crate::dataplane::proxy::endpoint::Endpoint;
 use crate::dataplane::proxy::memory::{Churn, Key};
 use crate::dataplane::proxy::pool::{BackendId, Role};
 use crate::dataplane::proxy::service::{Service, State};
-use crate::dataplane::{Affinity, BackendAddress, DataPlaneError, Scheduler, ServiceKey, TrackingUse};
+use crate::dataplane::{
+    Affinity, BackendAddress, DataPlaneError, Inserted, Scheduler, ServiceKey, TrackingUse,
+};
 
 /// A service with what people call its backends.
 type Named = (ServiceKey, Arc<Service>, HashMap<Endpoint, BackendAddress>);
 
 /// The memories of all services.
 #[derive(Debug)]
-pub(super) struct ProxyClients(Vec<Named>);
+pub(super) struct ProxyClients {
+    services: Vec<Named>,
+    /// Entries that were made of services that have gone.
+    gone: Inserted,
+}
 
 impl ProxyClients {
-    /// Those of these services.
-    pub(super) fn new(services: Vec<Named>) -> ProxyClients {
-        ProxyClients(services)
+    /// Those of these services; so many entries were made of others that have gone.
+    pub(super) fn new(services: Vec<Named>, gone: Inserted) -> ProxyClients {
+        ProxyClients { services, gone }
     }
 }
 
 impl Clients for ProxyClients {
     fn read(&self, visit: &mut dyn FnMut(&Remembered) -> Fate) -> Result<u64, DataPlaneError> {
         let (mut forgotten, mut stopped) = (0, false);
-        for named in &self.0 {
+        for named in &self.services {
             let (_, service, _) = named;
             let (state, now) = (service.state(), service.clock().seconds());
             service.chooser().memory.review(|key, tracked| {
@@ -56,12 +62,13 @@ impl Clients for ProxyClients {
 
     fn occupancy(&self) -> Result<TrackingUse, DataPlaneError> {
         let mut occupancy = TrackingUse::default();
-        for (_, service, _) in &self.0 {
+        (occupancy.v4.inserted, occupancy.v6.inserted) = (self.gone.v4, self.gone.v6);
+        for (_, service, _) in &self.services {
             let memory = &service.chooser().memory;
-            // Asked first: what is made during the count is in use, and not taken for evicted.
-            let (churn, used) = (memory.churn(), memory.families());
-            for (family, at) in [(&mut occupancy.v4, 0), (&mut occupancy.v6, 1)] {
-                let (used, Churn { inserted, deleted }) = (used[at] as u64, churn[at]);
+            for (family, (Churn { inserted, deleted }, used)) in
+                [&mut occupancy.v4, &mut occupancy.v6].into_iter().zip(memory.census())
+            {
+                let used = used as u64;
                 family.used += used;
                 family.max += memory.size() as u64;
                 family.inserted += inserted;
@@ -72,7 +79,9 @@ impl Clients for ProxyClients {
     }
 
     fn newcomer(&self, key: &ServiceKey, client: IpAddr) -> Result<Option<BackendAddress>, DataPlaneError> {
-        let Some((_, service, names)) = self.0.iter().find(|(own, ..)| own == key) else { return Ok(None) };
+        let Some((_, service, names)) = self.services.iter().find(|(own, ..)| own == key) else {
+            return Ok(None);
+        };
         let state = service.state();
         let policy = state.rules.policy();
         if policy.affinity != Affinity::Client || policy.scheduler != Scheduler::Maglev {

@@ -60,8 +60,8 @@ pub(crate) fn pour(pipe: &Pipe, socket: &OwnedFd, length: usize) -> Result<usize
 }
 
 /// Whether a failure to fill a pipe says nothing about the socket: it has nothing just now, or this is not the way to get
-/// it (splice(2), errors; `PERM` and `NOSYS` are what filters of system calls answer).
+/// it (splice(2), errors; `PERM` and `NOSYS` are what filters of system calls answer). A connection dies of none of them.
 pub(crate) fn is_no_news(errno: Errno) -> bool {
     use Errno as E;
-    matches!(errno, E::AGAIN | E::INTR | E::INVAL | E::NOMEM | E::NOSYS | E::OPNOTSUPP | E::PERM)
+    matches!(errno, E::AGAIN | E::INTR | E::INVAL | E::NOMEM | E::NOSYS | E::PERM)
 }
