@@ -3,7 +3,7 @@
 use crate::abi::{Address, SLOTS};
 
 /// Odd multipliers with bits well mixed, from the golden ratio and splitmix64 (Steele and others, OOPSLA 2014).
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 const SPLIT_A: u64 = 0xbf58_476d_1ce4_e5b9;
 const SPLIT_B: u64 = 0x94d0_49bb_1331_11eb;
 

@@ -1,6 +1,7 @@
 //! MAC addresses as words of the map ABI, and the filter that tells most of them from those of backends.
 
 use crate::abi::{Backend, Interface, LOOP_FILTER_WORDS, MAC_MASK, interface_flags};
+use crate::hash::GOLDEN;
 
 /// A MAC as a word: 48 bits, first byte lowest.
 #[inline(always)]
@@ -25,7 +26,7 @@ pub const fn loop_key(mac: u64, service: u16) -> u64 {
 /// Where a [`loop_key`] stands in `loop_filter`: the word's index (below [`LOOP_FILTER_WORDS`]) and the bit's mask.
 #[inline(always)]
 pub const fn loop_filter_bit(key: u64) -> (usize, u64) {
-    let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let hash = key.wrapping_mul(GOLDEN);
     let word = (hash >> 48) as usize & (LOOP_FILTER_WORDS - 1);
     (word, 1 << ((hash >> 58) & 63))
 }
@@ -34,7 +35,7 @@ pub const fn loop_filter_bit(key: u64) -> (usize, u64) {
 /// argument above the MAC are ignored.
 #[inline(always)]
 pub const fn backend_bit(mac: u64) -> (usize, u32) {
-    let hash = (mac << 16).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let hash = (mac << 16).wrapping_mul(GOLDEN);
     ((hash >> 57) as usize & 1, (hash >> 58) as u32)
 }
 

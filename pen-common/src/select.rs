@@ -60,8 +60,8 @@ pub fn choose<'a, K: Key, T: Tables>(
     by_slot(tables, service, slot, true)
 }
 
-/// The backend of a flow about which nothing is to be decided: it is remembered and that counts, or nobody is remembered
-/// because its slot is changing to nobody, and whose slot it is gets packets. `None`: [`choose`] has to look closer.
+/// The backend of a flow about which nothing is to be decided: who is remembered and counts, or, where nobody has to be, the
+/// owner of a slot that is not changing owner. `None`: [`choose`] has to look closer.
 #[inline(always)]
 pub fn settled<'a, K: Key, T: Tables>(
     tables: &'a T,

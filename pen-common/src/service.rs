@@ -8,6 +8,7 @@ use crate::abi::{
     Address, DIRECTORY_BUCKETS, DIRECTORY_ENTRIES, DirectoryHalf, Interface, ServiceEntry, entry_kind,
     vip_flags,
 };
+use crate::hash::GOLDEN;
 
 mod build;
 
@@ -25,7 +26,7 @@ const fn hash(seed: u64, address: &Address, port: u16, protocol: u8) -> u64 {
     let rest = port as u64 | (protocol as u64) << 16;
     // Three independent products: the CPU works on them at once.
     let sum = (high ^ seed)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_mul(GOLDEN)
         .wrapping_add((low ^ seed).wrapping_mul(0xbf58_476d_1ce4_e5b9))
         .wrapping_add((rest ^ seed).wrapping_mul(0x94d0_49bb_1331_11eb));
     (sum ^ (sum >> 32)).wrapping_mul(seed | 1)
@@ -85,7 +86,7 @@ const fn fields(port: u16, protocol: u8, kind: u8) -> u32 {
 #[inline(always)]
 const fn vip_bit(address: &Address) -> (usize, u32) {
     let [high, low] = address.halves();
-    let hash = (high ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let hash = (high ^ low).wrapping_mul(GOLDEN);
     ((hash >> 56) as usize & 3, (hash >> 58) as u32)
 }
 
