@@ -62,6 +62,10 @@ use retold::Retold;
 use unasked::Unasked;
 use windows::Windows;
 
+/// Reading tables through comes again after this many times as long as it took, at the earliest, so that it never takes more
+/// than a small share of a CPU: a million entries are read every now and then, a few at every question.
+const SHARE_OF_TIME: u32 = 20;
+
 /// What a controller is started with beside its parts.
 #[derive(Clone, Debug)]
 pub struct Options {

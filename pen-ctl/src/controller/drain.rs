@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::change::no_backend;
 use super::reconcile::Subject;
-use super::{Controller, no_service};
+use super::{Controller, SHARE_OF_TIME, no_service};
 use crate::api::document::DrainDocument;
 use crate::api::event::Kind;
 use crate::api::{ApiError, Reply};
@@ -25,8 +25,6 @@ use crate::tracked::{self, Count, Counts};
 const LAST_NEWCOMERS: Duration = Duration::from_secs(1);
 /// From one count to the next, at least.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
-/// And this many times as long as a count took, so that counting never takes more than a small share of a CPU.
-const SHARE_OF_TIME: u32 = 20;
 /// How long a drain may take at most.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 

@@ -1,17 +1,13 @@
-//! How full the tracking tables are, and how fast they fill. Counting reads them through, which takes seconds with millions of entries: it is
-//! handed out ([`TableCount`]) when somebody wants to know, and the newest result is kept.
+//! How full the tracking tables are, and how fast they fill. Counting reads them through, which takes seconds with
+//! millions of entries: it is handed out ([`TableCount`]) when somebody wants to know, and the newest result is kept.
 
 use std::time::Duration;
 
-use super::Controller;
+use super::{Controller, SHARE_OF_TIME};
 use crate::api::Request;
 use crate::api::document::TrackingDocument;
 use crate::dataplane::clients::Clients;
 use crate::dataplane::{DataPlaneError, Inserted, TrackingUse};
-
-/// A count is good for this many times as long as it took, so that counting never takes more than a small share of a
-/// CPU: a million entries are counted every now and then, a few at every question.
-const SHARE_OF_TIME: u32 = 20;
 
 /// Least time that a pace is measured over.
 const PACE_OVER: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::Controller;
+use super::{Controller, SHARE_OF_TIME};
 use crate::api::event::Kind;
 use crate::dataplane::clients::Clients;
 use crate::dataplane::{DataPlaneError, Tracking};
@@ -11,8 +11,6 @@ use crate::journal::Note;
 
 /// From one look to the next, at least.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// And this many times as long as a look took, so that looking never takes more than a small share of a CPU.
-const SHARE_OF_TIME: u32 = 20;
 
 /// What is known of looking for them.
 #[derive(Debug, Default)]

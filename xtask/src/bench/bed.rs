@@ -13,9 +13,10 @@ use aya::maps::{Array, HashMap, Map, MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use pen_common::bench::{Plan, RESTORED};
 use pen_ctl::dataplane::xdp::XdpPlane;
-use rustix::thread::{CapabilitySet, CpuSet, sched_setaffinity};
+use rustix::thread::CapabilitySet;
 
 use super::cases::{self, CLIENT_V4, Case, MANY, Program};
+use super::cpu::pin;
 use super::{BenchError, rights};
 use crate::lab::{self, Lab};
 pub(super) use seat::Seat;
@@ -55,10 +56,7 @@ impl Bed {
 
     /// The same with these copies of the balancer's program.
     pub(super) fn with_seats(cpu: usize, seats: &[Seat]) -> Result<Self, BenchError> {
-        let mut cpus = CpuSet::new();
-        cpus.set(cpu);
-        sched_setaffinity(None, &cpus).map_err(BenchError::of(&format!("pin to CPU {cpu}")))?;
-
+        pin(cpu)?;
         let lab = Lab::build(&lab::Plan { prefix: "pen-bench", balancers: 1, backends: 0, clients: 1 })?;
         let pins = lab.mount_bpffs("bpffs")?;
         let balancer = lab.balancers.first().ok_or_else(|| missing("the balancer"))?;
