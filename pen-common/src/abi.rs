@@ -28,6 +28,14 @@ pub const DIRECTORY_ENTRIES: usize = 1024;
 pub const DIRECTORY_BUCKETS: usize = 512;
 /// Words of the filter that tells most source MACs from those of backends.
 pub const LOOP_FILTER_WORDS: usize = 1024;
+/// Lines of the map of first fragments, of eight words each.
+pub const FRAGMENT_LINES: u32 = 4096;
+/// Lines of one table of token buckets, of four buckets each.
+pub const BUCKET_LINES: u32 = 16_384;
+/// Tables of token buckets at most: two for each service, of packets and of new flows ([`limit_table`]).
+pub const MAX_LIMITS: u32 = 2 * MAX_SERVICES;
+/// Prefixes of one access list at most, by family.
+pub const MAX_PREFIXES: u32 = 1 << 20;
 /// "No backend": an owner or previous owner that names nobody.
 pub const NO_BACKEND: u16 = u16::MAX;
 
@@ -61,8 +69,28 @@ pub struct ServiceEntry {
     pub tracking_timeout: u32,
     /// Seconds that a window of changing owners stays open.
     pub transition: u32,
-    /// Zero; room for access lists, limits and the like.
-    pub reserved: [u32; 7],
+    /// How many packets of one source prefix are let through.
+    pub packets: Limit,
+    /// How many new flows of one source prefix are let through.
+    pub flows: Limit,
+    /// Bits of a source address that share a limit, IPv4: 0 to 32.
+    pub limit_prefix_v4: u8,
+    /// The same of IPv6: 0 to 128.
+    pub limit_prefix_v6: u8,
+    /// Zero.
+    pub spare: u16,
+    /// Zero.
+    pub reserved: [u32; 2],
+}
+
+/// A token bucket's measures: [`crate::limit`]. All zero where nothing is limited.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limit {
+    /// What one token costs, in units of time of which a jiffy has 2²⁰.
+    pub cost: u32,
+    /// Tokens that a bucket holds.
+    pub burst: u32,
 }
 
 impl ServiceEntry {
@@ -77,7 +105,12 @@ impl ServiceEntry {
         table_half: 0,
         tracking_timeout: 0,
         transition: 0,
-        reserved: [0; 7],
+        packets: Limit { cost: 0, burst: 0 },
+        flows: Limit { cost: 0, burst: 0 },
+        limit_prefix_v4: 0,
+        limit_prefix_v6: 0,
+        spare: 0,
+        reserved: [0; 2],
     };
 }
 
@@ -103,6 +136,80 @@ pub mod service_flags {
     pub const PASS_WHEN_EMPTY: u16 = 1 << 3;
     /// Newcomers take turns ([`super::Ring`]) rather than go to the owner of their slot.
     pub const ROUND_ROBIN: u16 = 1 << 4;
+    /// There is an access list ([`super::access`]).
+    pub const LISTED: u16 = 1 << 5;
+    /// Who is not in the list is refused.
+    pub const LISTED_ONLY: u16 = 1 << 6;
+    /// Packets are limited by source prefix.
+    pub const LIMITS_PACKETS: u16 = 1 << 7;
+    /// New flows are limited by source prefix.
+    pub const LIMITS_FLOWS: u16 = 1 << 8;
+    /// Any of the four: more is to be asked about a packet than where it goes.
+    pub const GUARDED: u16 = LISTED | LIMITS_PACKETS | LIMITS_FLOWS;
+}
+
+/// Values of an access list's entries.
+pub mod access {
+    /// Let in.
+    pub const ALLOW: u32 = 1;
+    /// Refused.
+    pub const DENY: u32 = 2;
+}
+
+/// Key of an access list of IPv4: the tries that map `access_v4` holds by service.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AccessKeyV4 {
+    /// Bits that count.
+    pub bits: u32,
+    /// The address, wire order.
+    pub address: u32,
+}
+
+/// Key of an access list of IPv6: the tries that map `access_v6` holds by service.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AccessKeyV6 {
+    /// Bits that count.
+    pub bits: u32,
+    /// The address, wire order.
+    pub address: [u32; 4],
+}
+
+/// Where the packets' table of buckets of a service stands in map `limits`; that of its new flows is the next one.
+pub const fn limit_table(service: u16) -> u32 {
+    2 * service as u32
+}
+
+/// One record of the per-CPU map `refused`, by service and reason ([`refused_record`]).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Packets refused.
+    pub packets: u64,
+    /// Where the newest one came from.
+    pub client: Address,
+    /// When, in seconds of the data plane's clock.
+    pub second: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Where a service's packets that its access list refuses are counted in map `refused`; those above a limit are in the next.
+pub const fn refused_record(service: u16) -> u32 {
+    2 * service as u32
+}
+
+/// Words of one element of `inserts`, what a CPU wanted to insert into the tracking tables: [`crate::flood`].
+pub mod inserts {
+    /// A second in the upper half; how many newcomers it had so far in the lower one.
+    pub const PACE: u32 = 0;
+    /// The second until which nothing is inserted.
+    pub const UNTIL: u32 = 1;
+    /// The last second in which anything was not inserted that should have been; only where there was any.
+    pub const LAST: u32 = 2;
+    /// How many newcomers were not inserted so far.
+    pub const SUPPRESSED: u32 = 3;
 }
 
 /// Bits of [`ServiceEntry::flags`] of a VIP.
@@ -189,8 +296,12 @@ pub struct Directory {
     pub seed: u64,
     /// Seconds = ((jiffies64 >> 2) × this) >> 24; the controller derives it from the kernel's HZ.
     pub clock_multiplier: u64,
+    /// More newcomers a second than this on one CPU are a flood; 0 = none is.
+    pub flood_per_cpu: u32,
+    /// The same on all CPUs together.
+    pub flood_in_all: u32,
     /// Zero.
-    pub spare: [u64; 5],
+    pub spare: [u64; 4],
     /// The two halves.
     pub halves: [DirectoryHalf; 2],
 }
@@ -407,6 +518,10 @@ const _: () = {
     assert!(size_of::<DirectoryHalf>() == 1024 * 64 + 512 * 2 + 64 * 24 + 64);
     assert!(size_of::<DirectoryHalf>().is_multiple_of(64));
     assert!(size_of::<Directory>() == 64 + 2 * size_of::<DirectoryHalf>());
+    assert!(size_of::<AccessKeyV4>() == 8);
+    assert!(size_of::<AccessKeyV6>() == 20);
+    assert!(size_of::<Refused>() == 32);
+    assert!(FRAGMENT_LINES.is_power_of_two() && BUCKET_LINES.is_power_of_two());
     assert!(size_of::<Backend>() == 64);
     assert!(size_of::<Slot>() == 8);
     assert!(size_of::<Round>() == 8 + 2 * RING_TURNS);

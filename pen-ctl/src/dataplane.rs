@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use address::{BackendAddress, UnixPath, VipAddress};
+pub use guard::{AccessList, Prefixes, Rate, RateLimit};
 pub use kind::{
     Choice, Connections, Kind, OnDown, ProxyBackend, ProxyProtocol, ProxySettings, ServiceConnections,
 };
@@ -17,6 +18,7 @@ pub use kind::{
 pub mod address;
 pub mod clients;
 pub mod fake;
+pub mod guard;
 pub mod kind;
 pub mod proxy;
 #[cfg(target_os = "linux")]
@@ -153,6 +155,10 @@ pub struct ServiceSettings {
     pub transition: Duration,
     /// What becomes of packets when nobody is serving.
     pub on_empty: OnEmpty,
+    /// Who may use it.
+    pub access: AccessList,
+    /// How much of it one source prefix may ask for.
+    pub rate_limit: Option<RateLimit>,
     /// What only the proxy acts on; `None` under XDP.
     pub proxy: Option<ProxySettings>,
 }

@@ -147,7 +147,7 @@ pub fn tables() -> Result<HostTables, BuildError> {
                 table_half: u32::from(service % 2),
                 tracking_timeout: TIMEOUT,
                 transition: TRANSITION,
-                reserved: [0; 7],
+                ..ServiceEntry::EMPTY
             });
             add_backends(&mut tables, service, port);
         }

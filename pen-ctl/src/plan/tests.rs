@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::dataplane::fake::FakePlane;
 use crate::dataplane::{
-    Affinity, AttachMode, BackendPath, DataPlane, HealthStatus, Mac, OnEmpty, Protocol, Scheduler,
-    ServiceSettings, Tracking,
+    AccessList, Affinity, AttachMode, BackendPath, DataPlane, HealthStatus, Mac, OnEmpty, Protocol,
+    Scheduler, ServiceSettings, Tracking,
 };
 
 fn key(n: u8) -> ServiceKey {
@@ -45,6 +45,8 @@ fn service(backends: BTreeMap<u8, (bool, u8, u16)>, tracking: Tracking, waits: b
             tracking_timeout: Duration::ZERO,
             transition: Duration::from_secs(600),
             on_empty: OnEmpty::Drop,
+            access: AccessList::default(),
+            rate_limit: None,
             proxy: None,
         },
         backends: backends

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::text;
 use crate::check::{self, Check, DnsCheck, Health};
 use crate::dataplane::{
-    Affinity, AttachMode, BackendAddress, Kind, Mac, OnDown, OnEmpty, Protocol, ProxyProtocol, ProxySettings,
-    Scheduler, ServiceKey, ServiceSettings, Tracking,
+    AccessList, Affinity, AttachMode, BackendAddress, Kind, Mac, OnDown, OnEmpty, Protocol, ProxyProtocol,
+    ProxySettings, Scheduler, ServiceKey, ServiceSettings, Tracking,
 };
 
 /// Entries of each tracking table where the file does not say.
@@ -236,6 +236,8 @@ impl Service {
             tracking_timeout: self.tracking_timeout,
             transition: self.transition,
             on_empty: self.on_empty,
+            access: AccessList::default(),
+            rate_limit: None,
             proxy: (kind == Kind::Proxy).then(|| self.proxy_settings()),
         }
     }

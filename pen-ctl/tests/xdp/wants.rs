@@ -23,6 +23,8 @@ pub(crate) fn settings() -> ServiceSettings {
         tracking_timeout: Duration::from_secs(300),
         transition: Duration::from_secs(600),
         on_empty: Default::default(),
+        access: Default::default(),
+        rate_limit: None,
         proxy: None,
     }
 }

@@ -110,7 +110,16 @@ fn directory(seed: u64) -> Box<Directory> {
     let half = DirectoryHalf::EMPTY;
     // Jiffies here are quarters of a second.
     let clock_multiplier = 1 << 24;
-    Box::new(Directory { active: 0, reserved: 0, seed, clock_multiplier, spare: [0; 5], halves: [half; 2] })
+    Box::new(Directory {
+        active: 0,
+        reserved: 0,
+        seed,
+        clock_multiplier,
+        flood_per_cpu: 0,
+        flood_in_all: 0,
+        spare: [0; 4],
+        halves: [half; 2],
+    })
 }
 
 /// Chooses among the backends of one service, whatever its rules and its pool are by now.

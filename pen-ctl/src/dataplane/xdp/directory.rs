@@ -11,8 +11,8 @@ use pen_common::mac;
 use pen_common::service::{self, BuildError, TCP, UDP};
 
 use crate::dataplane::{
-    Affinity, AttachMode, InterfaceTarget, Mac, OnEmpty, Protocol, Scheduler, ServiceKey, ServiceSettings,
-    Tracking,
+    AccessList, Affinity, AttachMode, InterfaceTarget, Mac, OnEmpty, Protocol, Scheduler, ServiceKey,
+    ServiceSettings, Tracking,
 };
 
 /// Where the search for a hash seed starts: fixed, so that equal services give equal bytes.
@@ -79,7 +79,7 @@ pub(super) fn entry_of(
         table_half,
         tracking_timeout: seconds(settings.tracking_timeout),
         transition: seconds(settings.transition),
-        reserved: [0; 7],
+        ..ServiceEntry::EMPTY
     }
 }
 
@@ -105,6 +105,8 @@ pub(super) fn settings_of(entry: &ServiceEntry) -> ServiceSettings {
         tracking_timeout: Duration::from_secs(entry.tracking_timeout.into()),
         transition: Duration::from_secs(entry.transition.into()),
         on_empty: if has(service_flags::PASS_WHEN_EMPTY) { OnEmpty::Pass } else { OnEmpty::Drop },
+        access: AccessList::default(),
+        rate_limit: None,
         proxy: None,
     }
 }
@@ -224,6 +226,8 @@ mod tests {
                 tracking_timeout: Duration::from_secs(timeout),
                 transition: Duration::from_secs(transition),
                 on_empty: if pass { OnEmpty::Pass } else { OnEmpty::Drop },
+                access: AccessList::default(),
+                rate_limit: None,
                 proxy: None,
             },
         )

@@ -7,9 +7,9 @@ use std::time::Duration;
 use aya::programs::{ProgramFd, ProgramInfo};
 use pen_ctl::dataplane::xdp::{OpenError, OpenOptions, Policy, XdpPlane};
 use pen_ctl::dataplane::{
-    Affinity, AttachMode, BackendAddress, BackendPath, BackendTarget, DataPlane as _, HealthStatus,
-    InterfaceTarget, Mac, Member, OnEmpty, Operation, Protocol, Scheduler, ServiceKey, ServiceSettings,
-    Tracking,
+    AccessList, Affinity, AttachMode, BackendAddress, BackendPath, BackendTarget, DataPlane as _,
+    HealthStatus, InterfaceTarget, Mac, Member, OnEmpty, Operation, Protocol, Scheduler, ServiceKey,
+    ServiceSettings, Tracking,
 };
 use rustix::net::netdevice::name_to_index;
 use rustix::thread::CapabilitySet;
@@ -140,6 +140,8 @@ fn service(
         tracking_timeout: Duration::ZERO,
         transition: Duration::from_secs(600),
         on_empty: OnEmpty::Drop,
+        access: AccessList::default(),
+        rate_limit: None,
         proxy: None,
     };
     let backends: Vec<BackendAddress> =

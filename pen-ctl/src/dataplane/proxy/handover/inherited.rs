@@ -15,8 +15,8 @@ use crate::dataplane::proxy::plane::{endpoint, endpoint_of};
 use crate::dataplane::proxy::pool::{BackendConfig, Member, Role};
 use crate::dataplane::proxy::service::{Service, Settings};
 use crate::dataplane::{
-    Affinity, BackendTarget, ObservedService, OnEmpty, Scheduler, ServiceKey, ServiceSettings, Tracking,
-    VipAddress,
+    AccessList, Affinity, BackendTarget, ObservedService, OnEmpty, Scheduler, ServiceKey, ServiceSettings,
+    Tracking, VipAddress,
 };
 
 /// A service that was taken over.
@@ -121,6 +121,8 @@ fn observed(letter: &ServiceLetter) -> ObservedService {
             tracking_timeout: Duration::ZERO,
             transition: Duration::ZERO,
             on_empty: OnEmpty::Drop,
+            access: AccessList::default(),
+            rate_limit: None,
             proxy: None,
         },
         has_table: backends.values().any(|target| target.serving),

@@ -10,8 +10,8 @@ use socket2::{Domain, Socket, Type};
 use super::*;
 use crate::dataplane::clients::{Fate, Standing};
 use crate::dataplane::{
-    Affinity, BackendTarget, HealthStatus, Member, OnDown, OnEmpty, Protocol, ProxyBackend, ProxySettings,
-    Scheduler, Tracking, VipAddress,
+    AccessList, Affinity, BackendTarget, HealthStatus, Member, OnDown, OnEmpty, Protocol, ProxyBackend,
+    ProxySettings, Scheduler, Tracking, VipAddress,
 };
 
 /// Longer than anything here takes.
@@ -29,6 +29,8 @@ fn settings(protocol: Protocol) -> ServiceSettings {
         tracking_timeout: Duration::ZERO,
         transition: Duration::from_secs(600),
         on_empty: OnEmpty::Drop,
+        access: AccessList::default(),
+        rate_limit: None,
         proxy: Some(ProxySettings::new(protocol)),
     }
 }

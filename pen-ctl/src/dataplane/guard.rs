@@ -1,0 +1,82 @@
+//! Who may use a service, and how much of it: access lists and limits, as a data plane holds them.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// Who may use a service. The longest prefix that an address is in decides; where there is no `allow`, who is in none may.
+///
+/// Cheap to clone, and to compare with its clones: a list may have a hundred thousand prefixes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessList {
+    /// Let in, sorted, each once. Where there are any, all others are refused.
+    pub allow: Prefixes,
+    /// Refused, sorted, each once, none of them also in `allow`.
+    pub deny: Prefixes,
+}
+
+impl AccessList {
+    /// Whether it lets everybody in.
+    pub fn is_empty(&self) -> bool {
+        self.allow.is_empty() && self.deny.is_empty()
+    }
+}
+
+/// Prefixes, sorted, without bits beyond their length, each once.
+#[derive(Clone, Debug, Default, Eq)]
+pub struct Prefixes(Arc<[IpNet]>);
+
+impl Prefixes {
+    /// No more than how many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One by one, in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, IpNet> {
+        self.0.iter()
+    }
+}
+
+impl FromIterator<IpNet> for Prefixes {
+    fn from_iter<I: IntoIterator<Item = IpNet>>(prefixes: I) -> Self {
+        let mut all: Vec<IpNet> = prefixes.into_iter().map(|prefix| prefix.trunc()).collect();
+        all.sort_unstable();
+        all.dedup();
+        Self(all.into())
+    }
+}
+
+impl PartialEq for Prefixes {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+/// How much one source prefix may ask of a service: token buckets, of packets and of new flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Packets of any kind; `None` = no limit.
+    pub packets: Option<Rate>,
+    /// New flows: TCP packets that ask for a connection, datagrams of UDP whose flow (or client) nobody remembers.
+    pub flows: Option<Rate>,
+    /// Bits of an IPv4 source that share a limit: 0 to 32.
+    pub prefix_v4: u8,
+    /// The same of IPv6: 0 to 128.
+    pub prefix_v6: u8,
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Tokens that come in a second: 1 to 10,000,000.
+    pub per_second: u32,
+    /// Tokens that it holds, those of one second by default: 1 to 10,000,000.
+    pub burst: u32,
+}
