@@ -7,14 +7,15 @@ pub mod sample;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 
 use crate::abi::{
-    Backend, Directory, DirectoryHalf, Interface, LOOP_FILTER_WORDS, SLOTS, ServiceEntry, Slot, TrackKeyV4,
-    TrackKeyV6, Tracked,
+    Address, Backend, Directory, DirectoryHalf, Interface, LOOP_FILTER_WORDS, Refused, SLOTS, ServiceEntry,
+    Slot, TrackKeyV4, TrackKeyV6, Tracked,
 };
 use crate::packet::Packet;
 use crate::service::{self, BuildError};
-use crate::tables::{Memory, Puzzle, Tables};
+use crate::tables::{Line, Memory, Puzzle, Tables, WORDS};
 use crate::{mac, pipeline, ring, verdict::Verdict};
 
 /// A frame in memory.
@@ -93,6 +94,16 @@ pub struct HostTables {
     pub tracked: RefCell<HashMap<HostKey, Tracked>>,
     /// Entries that packets inserted so far, IPv4 and IPv6.
     pub inserted: Cell<[u64; 2]>,
+    /// Lines of first fragments, those that were asked for.
+    pub fragments: Lines,
+    /// Lines of token buckets by table, of tables that there are.
+    pub buckets: BTreeMap<u32, Lines>,
+    /// What this CPU (line 0), and what all of them (line 1), wanted to insert; `None` = nobody counts.
+    pub inserts: Option<Lines>,
+    /// Access lists by service: prefixes with their lengths (IPv4 mapped, so 96 longer), and what each says.
+    pub access: BTreeMap<u16, Vec<(Address, u32, u32)>>,
+    /// Packets refused, by record.
+    pub refused: RefCell<BTreeMap<u32, Refused>>,
     /// The loop filter.
     pub loop_filter: Box<[u64; LOOP_FILTER_WORDS]>,
     /// The MACs of backends, with their services: [`mac::loop_key`]s.
@@ -125,6 +136,11 @@ impl Default for HostTables {
             taken: RefCell::default(),
             tracked: RefCell::default(),
             inserted: Cell::default(),
+            fragments: Lines::default(),
+            buckets: BTreeMap::new(),
+            inserts: None,
+            access: BTreeMap::new(),
+            refused: RefCell::default(),
             loop_filter: Box::new([0; LOOP_FILTER_WORDS]),
             backend_macs: HashSet::new(),
             jiffies: Cell::new(1 << 32),
@@ -193,6 +209,7 @@ impl HostTables {
 
 impl Tables for HostTables {
     type Memory<'a> = HostMemory<'a>;
+    type Line<'a> = HostLine;
 
     fn directory(&self) -> Option<(&Directory, &DirectoryHalf)> {
         let half = &self.directory.halves[(self.directory.active & 1) as usize];
@@ -235,6 +252,38 @@ impl Tables for HostTables {
         self.tracked.borrow_mut().insert(HostKey::V6(*key), *value);
     }
 
+    fn fragments(&self, line: u32) -> Option<HostLine> {
+        Some(self.fragments.line(line))
+    }
+
+    fn buckets(&self, table: u32, line: u32) -> Option<HostLine> {
+        self.buckets.get(&table).map(|lines| lines.line(line))
+    }
+
+    fn own_inserts(&self) -> Option<HostLine> {
+        self.inserts.as_ref().map(|lines| lines.line(0))
+    }
+
+    fn all_inserts(&self) -> Option<HostLine> {
+        self.inserts.as_ref().map(|lines| lines.line(1))
+    }
+
+    fn listed(&self, service: u16, client: &Address) -> Option<u32> {
+        let bits = |address: &Address| u128::from_be_bytes(address.octets());
+        let is_in = |prefix: &Address, length: u32| {
+            length == 0 || (bits(prefix) ^ bits(client)) >> (128 - length) == 0
+        };
+        let list = self.access.get(&service)?;
+        let found = list.iter().filter(|(prefix, length, _)| is_in(prefix, *length));
+        found.max_by_key(|(_, length, _)| *length).map(|(_, _, says)| *says)
+    }
+
+    fn refused(&self, record: u32, client: &Address, second: u32) {
+        let mut all = self.refused.borrow_mut();
+        let refused = all.entry(record).or_default();
+        *refused = Refused { packets: refused.packets + 1, client: *client, second, reserved: 0 };
+    }
+
     fn loop_filter(&self, index: usize) -> u64 {
         self.loop_filter[index]
     }
@@ -272,5 +321,70 @@ impl Memory for HostMemory<'_> {
 
     fn replace(&self, value: Tracked) {
         self.table.borrow_mut().insert(self.key, value);
+    }
+}
+
+/// A line of words, shared by all who hold it.
+#[derive(Clone, Debug, Default)]
+pub struct HostLine(Rc<[Cell<u64>; WORDS as usize]>);
+
+impl HostLine {
+    /// All of its words.
+    pub fn words(&self) -> [u64; WORDS as usize] {
+        self.0.each_ref().map(Cell::get)
+    }
+}
+
+impl Line for HostLine {
+    fn word(&self, index: u32) -> u64 {
+        self.0[index as usize].get()
+    }
+
+    fn set_word(&self, index: u32, value: u64) {
+        self.0[index as usize].set(value);
+    }
+
+    fn add(&self, index: u32, amount: u64) -> u64 {
+        let was = self.word(index);
+        self.set_word(index, was.wrapping_add(amount));
+        was
+    }
+
+    fn replace(&self, index: u32, before: u64, after: u64) -> bool {
+        let same = self.word(index) == before;
+        if same {
+            self.set_word(index, after);
+        }
+        same
+    }
+}
+
+/// A table of lines; those that nobody asked for are zero.
+#[derive(Debug, Default)]
+pub struct Lines(RefCell<BTreeMap<u32, HostLine>>);
+
+impl Lines {
+    /// One of them.
+    pub fn line(&self, number: u32) -> HostLine {
+        self.0.borrow_mut().entry(number).or_default().clone()
+    }
+
+    /// The words of those that are not zero.
+    pub fn written(&self) -> BTreeMap<u32, [u64; WORDS as usize]> {
+        let all = self.0.borrow();
+        all.iter()
+            .map(|(number, line)| (*number, line.words()))
+            .filter(|(_, words)| words.iter().any(|word| *word != 0))
+            .collect()
+    }
+}
+
+/// With lines of its own: a copy does not see what becomes of the other.
+impl Clone for Lines {
+    fn clone(&self) -> Self {
+        let copied = |words: [u64; WORDS as usize]| HostLine(Rc::new(words.map(Cell::new)));
+        Self(RefCell::new(
+            self.written().into_iter().map(|(number, words)| (number, copied(words))).collect(),
+        ))
     }
 }

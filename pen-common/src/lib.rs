@@ -2,16 +2,20 @@
 //!
 //! No I/O, no clock, no randomness, no allocation: what a packet's fate depends on comes in through the traits
 //! [`packet::Packet`] and [`tables::Tables`], so the same code runs in the kernel, in host tests and in tools.
-//! A packet's way: [`plain`] for nearly all of them, else [`parse`], [`service`], [`track`], [`hash`], [`slot`], [`select`], [`rewrite`], [`verdict`], tied
-//! together in [`pipeline`].
+//! A packet's way: [`plain`] for nearly all of them, else [`parse`], [`service`], [`guard`] ([`limit`]), [`track`] ([`fragment`],
+//! [`flood`]), [`hash`], [`slot`], [`select`], [`rewrite`], [`verdict`], tied together in [`pipeline`].
 #![cfg_attr(not(any(test, feature = "host")), no_std)]
 
 pub mod abi;
 pub mod address;
 pub mod bench;
+pub mod flood;
+pub mod fragment;
+pub mod guard;
 pub mod hash;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
+pub mod limit;
 pub mod mac;
 pub mod maglev;
 pub mod packet;

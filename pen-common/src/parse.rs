@@ -112,6 +112,8 @@ pub struct Datagram {
     pub payload: usize,
     /// Offset at which the datagram ends; padding of the frame may follow.
     pub end: usize,
+    /// Of a fragment: offset of its identification, which has two bytes with IPv4 and four with IPv6.
+    pub id_at: usize,
     /// It has IPv4 options or IPv6 extension headers.
     pub extended: bool,
 }
@@ -215,20 +217,38 @@ pub fn ipv6<P: Packet>(packet: &P, at: usize) -> Result<IpHeader, Unreadable> {
 /// Checks an IPv4 packet (RFC 791, 3.1).
 #[inline(always)]
 pub fn ipv4_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagram, Unreadable> {
-    const MORE: u16 = 0x2000;
-    const OFFSET: u16 = 0x1fff;
     let header_length = usize::from(header.first & 0x0f) * 4;
     let end = header.at + usize::from(header.length);
     let payload = header.at + header_length;
     if header.first >> 4 != 4 || header_length < IPV4_HEADER || payload > end || !packet.reaches(end) {
         return Err(Malformed);
     }
+    Ok(ipv4_parts(header, payload, end))
+}
+
+/// What an ICMP error that ends there quotes of an IPv4 packet, as much of it as there is (RFC 792; RFC 1812, 4.3.2.3).
+#[inline(always)]
+pub fn ipv4_quoted(header: &IpHeader, end: usize) -> Result<Datagram, Unreadable> {
+    let header_length = usize::from(header.first & 0x0f) * 4;
+    let payload = header.at + header_length;
+    if header.first >> 4 != 4 || header_length < IPV4_HEADER || payload > end {
+        return Err(Malformed);
+    }
+    Ok(ipv4_parts(header, payload, end))
+}
+
+/// A datagram whose payload is known.
+#[inline(always)]
+const fn ipv4_parts(header: &IpHeader, payload: usize, end: usize) -> Datagram {
+    const MORE: u16 = 0x2000;
+    const OFFSET: u16 = 0x1fff;
     let part = match header.fragment {
         fragment if fragment & OFFSET != 0 => Part::Later,
         fragment if fragment & MORE != 0 => Part::First,
         _ => Part::Whole,
     };
-    Ok(Datagram { protocol: header.protocol, part, payload, end, extended: header_length != IPV4_HEADER })
+    let (protocol, extended) = (header.protocol, payload - header.at != IPV4_HEADER);
+    Datagram { protocol, part, payload, end, id_at: header.at + 4, extended }
 }
 
 /// Checks an IPv6 packet and follows its extension headers (RFC 8200, 4).
@@ -239,8 +259,23 @@ pub fn ipv6_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagra
     if header.first >> 4 != 6 || !packet.reaches(end) {
         return Err(Malformed);
     }
+    ipv6_parts(packet, header.protocol, start, end)
+}
+
+/// What an ICMPv6 error that ends there quotes of an IPv6 packet, as much of it as there is (RFC 4443, 3).
+#[inline(always)]
+pub fn ipv6_quoted<P: Packet>(packet: &P, header: &IpHeader, end: usize) -> Result<Datagram, Unreadable> {
+    if header.first >> 4 != 6 {
+        return Err(Malformed);
+    }
+    ipv6_parts(packet, header.protocol, header.at + IPV6_HEADER, end)
+}
+
+/// Follows extension headers, of which the first has the number `protocol` and begins at `start`.
+#[inline(always)]
+fn ipv6_parts<P: Packet>(packet: &P, protocol: u8, start: usize, end: usize) -> Result<Datagram, Unreadable> {
     let mut datagram =
-        Datagram { protocol: header.protocol, part: Part::Whole, payload: start, end, extended: false };
+        Datagram { protocol, part: Part::Whole, payload: start, end, id_at: 0, extended: false };
     for _ in 0..EXTENSIONS {
         let length = match datagram.protocol {
             HOP_BY_HOP | ROUTING | DESTINATION => {
@@ -251,6 +286,7 @@ pub fn ipv6_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagra
             FRAGMENT => {
                 let &[next, _, offset, flags] = read(packet, datagram.payload)?;
                 datagram.protocol = next;
+                datagram.id_at = datagram.payload + 4;
                 datagram.part = match (offset, flags & 0xf8, flags & 1) {
                     (0, 0, 0) => datagram.part,
                     (0, 0, _) => Part::First,
@@ -308,18 +344,28 @@ pub fn ports<P: Packet>(packet: &P, datagram: &Datagram) -> Result<Ports, Unread
     }
 }
 
+/// Reads the ports of what an ICMP error quotes, which are all that need be there of TCP or UDP: its sender's come first.
+#[inline(always)]
+pub fn quoted_ports<P: Packet>(packet: &P, payload: usize) -> Result<Ports, Unreadable> {
+    let &[s0, s1, d0, d1] = read(packet, payload)?;
+    Ok(Ports { source: u16::from_ne_bytes([s0, s1]), destination: u16::from_ne_bytes([d0, d1]) })
+}
+
 /// Whether a datagram whose ports were read may be a flow's first: TCP that only asks for a connection, any UDP.
 #[inline(always)]
 pub fn opens<P: Packet>(packet: &P, datagram: &Datagram) -> bool {
-    // RFC 9293, 3.1: the control bits that say what a segment is for.
+    datagram.protocol == UDP
+        || packet.bytes::<1>(datagram.payload + 13).is_some_and(|[bits]| is_request(*bits))
+}
+
+/// Whether these are control bits of a TCP segment that only asks for a connection (RFC 9293, 3.1).
+#[inline(always)]
+pub const fn is_request(bits: u8) -> bool {
     const FIN: u8 = 1;
     const SYN: u8 = 1 << 1;
     const RST: u8 = 1 << 2;
     const ACK: u8 = 1 << 4;
-    datagram.protocol == UDP
-        || packet
-            .bytes::<1>(datagram.payload + 13)
-            .is_some_and(|[bits]| bits & (SYN | ACK | RST | FIN) == SYN)
+    bits & (SYN | ACK | RST | FIN) == SYN
 }
 
 /// Reads type and code of an ICMP or ICMPv6 message, which has at least 8 bytes (RFC 792; RFC 4443, 2.1).

@@ -8,14 +8,16 @@ use crate::abi::{
     Address, Directory, DirectoryHalf, Interface, MAC_MASK, ServiceEntry, TrackKeyV4, TrackKeyV6,
     backend_flags,
 };
+use crate::guard;
 use crate::mac;
 use crate::packet::Packet;
-use crate::parse::{IPV4_HEADER, IPV6_HEADER, Ports, ethertype};
+use crate::parse::{self, IPV4_HEADER, IPV6_HEADER, Ports, ethertype};
 use crate::rewrite;
 use crate::select::{self, Flow};
 use crate::service::{self, TCP, UDP};
 use crate::tables::Tables;
 use crate::track::Key;
+use crate::verdict::Drop;
 
 /// What became of a plain packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub enum Plain {
     Forwarded(u16),
     /// It passes, unchanged: its address is no VIP.
     Stranger,
+    /// It is dropped: the service does not let it in.
+    Refused(Drop),
 }
 
 /// The tables as they stand for a packet, and how it came in.
@@ -44,10 +48,12 @@ struct Headers {
     vip: Address,
     protocol: u8,
     ports: Ports,
+    /// Offset of the TCP or UDP header.
+    transport: usize,
 }
 
-/// Decides about a frame and rewrites it, if it is a plain one; `None`: it is as it was (a memory of it may have been touched),
-/// and [`crate::pipeline::general`] has to look closer.
+/// Decides about a frame and rewrites it, if it is a plain one; `None`: it is as it was, and so is all that is remembered and
+/// counted; [`crate::pipeline::general`] has to look closer.
 #[inline(always)]
 pub fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, ingress: u32) -> Option<Plain> {
     let ethernet = packet.bytes::<14>(0)?;
@@ -104,7 +110,7 @@ fn ipv4<P: Packet>(packet: &P, at: usize) -> Option<Headers> {
     let (client, vip) = (Address::v4((second >> 32) as u32), Address::v4(u32_at(header, 16)));
     let transport = P::word_in::<_, IPV4_HEADER>(header);
     let ports = ports(packet, at + IPV4_HEADER, at + length, protocol, transport)?;
-    Some(Headers { client, vip, protocol, ports })
+    Some(Headers { client, vip, protocol, ports, transport: at + IPV4_HEADER })
 }
 
 /// The headers of an IPv6 packet (RFC 8200, 3).
@@ -121,7 +127,7 @@ fn ipv6<P: Packet>(packet: &P, at: usize) -> Option<Headers> {
     }
     let start = at + IPV6_HEADER;
     let ports = ports(packet, start, start + length, protocol, P::word_in::<_, IPV6_HEADER>(header))?;
-    Some(Headers { client, vip, protocol, ports })
+    Some(Headers { client, vip, protocol, ports, transport: start })
 }
 
 /// The ports of TCP or UDP from `at` to `end`, of which `first` are the first eight bytes, where all of it can be read and
@@ -146,7 +152,7 @@ fn decide<K: Key, P: Packet, T: Tables>(
     here: &Here<'_, T>,
     headers: &Headers,
 ) -> Option<Plain> {
-    let Headers { client, vip, protocol, ports } = headers;
+    let Headers { client, vip, protocol, ports, .. } = headers;
     if service::is_no_vip(here.half, vip) {
         return Some(Plain::Stranger);
     }
@@ -157,16 +163,29 @@ fn decide<K: Key, P: Packet, T: Tables>(
     if may_be_backend(packet, here, service)? {
         return None;
     }
-    let chosen =
+    if guard::is_guarded(service) {
+        if let Err(why) = guard::listed(here.tables, here.directory, service, client) {
+            return Some(Plain::Refused(why));
+        }
+        if guard::counts_connections(service) && asks_for_connection(packet, headers.transport)? {
+            return None;
+        }
+    }
+    let settled =
         select::settled::<K, _>(here.tables, here.directory, Flow { service, client, ports: *ports })?;
-    let backend = chosen.backend;
+    let backend = settled.chosen.backend;
     let is_elsewhere = backend.vlan != here.vlan || backend.ifindex != here.interface.ifindex;
     if is_elsewhere || backend.has(backend_flags::LOCAL) {
         return None;
     }
+    // Last, when nobody else decides any more: what is asked twice counts twice.
+    if let Err(why) = guard::packets(here.tables, here.directory, service, client) {
+        return Some(Plain::Refused(why));
+    }
+    settled.touch();
     // The MAC it was sent to is ours here, whichever of ours it is.
     rewrite::macs(packet, backend.mac(), here.ours).ok()?;
-    Some(Plain::Forwarded(chosen.index))
+    Some(Plain::Forwarded(settled.chosen.index))
 }
 
 /// Whether a frame may come from a backend of the service it is for, as far as the filters tell: one of a few bits that is
@@ -184,6 +203,12 @@ fn may_be_backend<P: Packet, T: Tables>(
     }
     let (word, bit) = mac::loop_filter_bit(mac::loop_key(source, service.service));
     Some(here.tables.loop_filter(word) & bit != 0)
+}
+
+/// Whether a TCP segment, whose header begins there, only asks for a connection.
+#[inline(always)]
+fn asks_for_connection<P: Packet>(packet: &P, transport: usize) -> Option<bool> {
+    packet.bytes::<14>(transport).map(|header| parse::is_request(header[13]))
 }
 
 /// Four bytes as they stand.

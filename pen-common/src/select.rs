@@ -3,9 +3,11 @@
 use crate::abi::{
     Address, Backend, Directory, NO_BACKEND, ServiceEntry, Slot, Tracked, backend_flags, service_flags,
 };
+use crate::flood::Limits;
+use crate::guard;
 use crate::hash;
 use crate::parse::Ports;
-use crate::service::TCP;
+use crate::service::{TCP, UDP};
 use crate::slot::Phase;
 use crate::tables::{Memory, Puzzle, Tables};
 use crate::track::{self, Aligned, Key};
@@ -17,6 +19,47 @@ pub struct Chosen<'a> {
     pub index: u16,
     /// Its record.
     pub backend: &'a Backend,
+}
+
+/// What came of a choice. All of it means something whatever came of it, where fields of an enum's other variants do not: the
+/// kernel's verifier wants to know all that is moved.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    index: u16,
+    backend: Option<&'a Backend>,
+    limited: bool,
+}
+
+impl<'a> Choice<'a> {
+    /// Nobody is serving.
+    pub const NOBODY: Self = Self { index: 0, backend: None, limited: false };
+    /// It would be one new flow too many.
+    pub const LIMITED: Self = Self { index: 0, backend: None, limited: true };
+
+    /// A backend.
+    #[inline(always)]
+    pub const fn of(Chosen { index, backend }: Chosen<'a>) -> Self {
+        Self { index, backend: Some(backend), limited: false }
+    }
+
+    /// The backend, if there is one.
+    #[inline(always)]
+    pub fn backend(self) -> Option<Chosen<'a>> {
+        self.backend.map(|backend| Chosen { index: self.index, backend })
+    }
+
+    /// Whether it would be one new flow too many.
+    #[inline(always)]
+    pub const fn is_limited(self) -> bool {
+        self.limited
+    }
+}
+
+impl<'a> From<Option<Chosen<'a>>> for Choice<'a> {
+    #[inline(always)]
+    fn from(chosen: Option<Chosen<'a>>) -> Self {
+        chosen.map_or(Self::NOBODY, Self::of)
+    }
 }
 
 /// What a choice is made for.
@@ -42,7 +85,7 @@ pub fn choose<'a, K: Key, T: Tables>(
     flow: Flow<'_>,
     may_remember: bool,
     is_new: impl FnOnce() -> bool,
-) -> Option<Chosen<'a>> {
+) -> Choice<'a> {
     let Flow { service, client, ports } = flow;
     let slot = || {
         let number = slot_number(directory, service, client, ports);
@@ -51,13 +94,31 @@ pub fn choose<'a, K: Key, T: Tables>(
     if track::remembers_all(service) {
         return recalled::<K, _>(tables, directory, flow, may_remember, slot, is_new);
     }
-    let slot = slot()?;
+    let Some(slot) = slot() else { return Choice::NOBODY };
     if track::remembers(service) && slot.phase() != Phase::Unmarked {
         // A datagram that nobody remembers may be of a flow that was there before.
         let begins = || service.protocol == TCP && is_new();
         return recalled::<K, _>(tables, directory, flow, may_remember, || Some(slot), begins);
     }
-    by_slot(tables, service, slot, true)
+    by_slot(tables, service, slot, true).into()
+}
+
+/// The backend of a flow about which nothing is to be decided, and where that is remembered.
+pub struct Settled<'a, M> {
+    /// The backend.
+    pub chosen: Chosen<'a>,
+    /// The memory that names it, where it was not used in this second yet, which is this.
+    memory: Option<(M, u32)>,
+}
+
+impl<M: Memory> Settled<'_, M> {
+    /// Notes that the memory was used.
+    #[inline(always)]
+    pub fn touch(&self) {
+        if let Some((memory, now)) = &self.memory {
+            memory.touch(*now);
+        }
+    }
 }
 
 /// The backend of a flow about which nothing is to be decided: who is remembered and counts, or, where nobody has to be, the
@@ -67,7 +128,7 @@ pub fn settled<'a, K: Key, T: Tables>(
     tables: &'a T,
     directory: &Directory,
     flow: Flow<'_>,
-) -> Option<Chosen<'a>> {
+) -> Option<Settled<'a, T::Memory<'a>>> {
     let Flow { service, client, ports } = flow;
     if track::remembers_all(service) {
         let now = track::now(directory, tables.jiffies());
@@ -75,10 +136,8 @@ pub fn settled<'a, K: Key, T: Tables>(
         let memory = key.0.recall(tables)?;
         let tracked = memory.read();
         let backend = track::recall(tables, service, tracked, now)?;
-        if tracked.seen != now {
-            memory.touch(now);
-        }
-        return Some(Chosen { index: tracked.backend, backend });
+        let memory = if tracked.seen == now { None } else { Some((memory, now)) };
+        return Some(Settled { chosen: Chosen { index: tracked.backend, backend }, memory });
     }
     let slot =
         tables.slot(service.service, service.table_half, slot_number(directory, service, client, ports))?;
@@ -87,7 +146,7 @@ pub fn settled<'a, K: Key, T: Tables>(
     }
     let backend = tables.backend(slot.owner)?;
     let chosen = Chosen { index: slot.owner, backend };
-    if is_of(backend, service) && is_alive(backend) { Some(chosen) } else { None }
+    if is_of(backend, service) && is_alive(backend) { Some(Settled { chosen, memory: None }) } else { None }
 }
 
 /// The backend of a flow that may be remembered.
@@ -99,7 +158,7 @@ fn recalled<'a, K: Key, T: Tables>(
     may_remember: bool,
     slot: impl FnOnce() -> Option<Slot>,
     is_new: impl FnOnce() -> bool,
-) -> Option<Chosen<'a>> {
+) -> Choice<'a> {
     let Flow { service, client, ports } = flow;
     let key = Aligned(K::new(service, client, ports));
     let now = track::now(directory, tables.jiffies());
@@ -110,24 +169,41 @@ fn recalled<'a, K: Key, T: Tables>(
             if tracked.seen != now && may_remember {
                 memory.touch(now);
             }
-            return Some(Chosen { index: tracked.backend, backend });
+            return Choice::of(Chosen { index: tracked.backend, backend });
         }
     }
-    let slot = slot()?;
+    // A datagram of UDP that nobody remembers is a new flow; of TCP that was told before.
+    let is_datagram = may_remember && service.protocol == UDP;
+    if is_datagram && guard::flows(tables, directory, service, client).is_err() {
+        return Choice::LIMITED;
+    }
+    let Some(slot) = slot() else { return Choice::NOBODY };
+    let inserts = may_remember && memory.is_none() && remembers_newcomers(service, slot);
+    let suppressed = inserts && is_flooded(tables, directory, now);
     let takes_turns = service.flags & service_flags::ROUND_ROBIN != 0;
-    let opens = (takes_turns || slot.phase() == Phase::Open) && is_new();
+    // Who cannot be remembered cannot be told from who was there before, when he comes again.
+    let opens = !suppressed && (takes_turns || slot.phase() == Phase::Open) && is_new();
     let by_turn = if takes_turns && opens { by_turn(tables, service) } else { None };
-    let chosen = by_turn.or_else(|| by_slot(tables, service, slot, opens))?;
+    let Some(chosen) = by_turn.or_else(|| by_slot(tables, service, slot, opens)) else {
+        return Choice::NOBODY;
+    };
     if may_remember {
         let generation = chosen.backend.generation;
         let tracked = Aligned(Tracked { backend: chosen.index, generation, seen: now });
         match memory {
             Some(memory) => memory.replace(tracked.0),
-            None if remembers_newcomers(service, slot) => key.0.remember(tables, &tracked.0),
+            None if inserts && !suppressed => key.0.remember(tables, &tracked.0),
             None => {}
         }
     }
-    Some(chosen)
+    Choice::of(chosen)
+}
+
+/// Counts a newcomer to be remembered; whether it comes in a flood, and is not to be.
+#[inline(always)]
+fn is_flooded<T: Tables>(tables: &T, directory: &Directory, now: u32) -> bool {
+    let limits = Limits { per_cpu: directory.flood_per_cpu, in_all: directory.flood_in_all };
+    limits.per_cpu != 0 && tables.suppresses(limits, now)
 }
 
 /// Whether what nobody remembers is: with tracking `transitions` only while it may be told apart later.

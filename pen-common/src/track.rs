@@ -3,7 +3,9 @@
 use crate::abi::{
     Address, Backend, Directory, ServiceEntry, TrackKeyV4, TrackKeyV6, Tracked, backend_flags, service_flags,
 };
-use crate::parse::Ports;
+use crate::packet::Packet;
+use crate::parse::{self, IpHeader, Ports, Unreadable};
+use crate::pipeline::Place;
 use crate::tables::Tables;
 
 /// What a choice is remembered under: one type for each table, so that a packet's way is compiled for its family.
@@ -16,6 +18,13 @@ pub trait Key: Copy {
 
     /// Remembers something new under it.
     fn remember<T: Tables>(&self, tables: &T, value: &Tracked);
+
+    /// Reads an IP header of its family.
+    fn header<P: Packet>(packet: &P, at: usize) -> Result<IpHeader, Unreadable>;
+
+    /// What tells the datagram of a fragment from others between the same addresses: its identification, and the protocol
+    /// where that counts ([`crate::fragment::Id::new`]).
+    fn fragment<P: Packet>(packet: &P, place: Place) -> Option<(u32, u8)>;
 }
 
 /// Keys and values on the stack: the verifier wants eight bytes at once only where they are aligned.
@@ -52,6 +61,16 @@ impl Key for TrackKeyV4 {
     fn remember<T: Tables>(&self, tables: &T, value: &Tracked) {
         tables.remember_v4(self, value);
     }
+
+    #[inline(always)]
+    fn header<P: Packet>(packet: &P, at: usize) -> Result<IpHeader, Unreadable> {
+        parse::ipv4(packet, at)
+    }
+
+    #[inline(always)]
+    fn fragment<P: Packet>(packet: &P, place: Place) -> Option<(u32, u8)> {
+        packet.bytes(place.id_at).map(|id| (u32::from(u16::from_ne_bytes(*id)), place.protocol))
+    }
 }
 
 impl Key for TrackKeyV6 {
@@ -75,6 +94,16 @@ impl Key for TrackKeyV6 {
     #[inline(always)]
     fn remember<T: Tables>(&self, tables: &T, value: &Tracked) {
         tables.remember_v6(self, value);
+    }
+
+    #[inline(always)]
+    fn header<P: Packet>(packet: &P, at: usize) -> Result<IpHeader, Unreadable> {
+        parse::ipv6(packet, at)
+    }
+
+    #[inline(always)]
+    fn fragment<P: Packet>(packet: &P, place: Place) -> Option<(u32, u8)> {
+        packet.bytes(place.id_at).map(|id| (u32::from_ne_bytes(*id), 0))
     }
 }
 

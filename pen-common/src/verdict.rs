@@ -4,8 +4,9 @@
 
 use crate::abi::COUNTER_BACKENDS;
 
-/// What became of a packet.
+/// What became of a packet. Aligned to words: compilers move it by words, which a BPF stack takes where they are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(8))]
 pub enum Verdict {
     /// Rewritten for a backend.
     Forwarded {
@@ -67,6 +68,12 @@ macro_rules! reasons {
             /// All of them, in the order of their numbers.
             pub const ALL: &[Reason] =
                 &[$(Reason { kind: Kind::$kind, name: $name, index: $index },)+];
+
+            /// The one of a number.
+            #[inline(always)]
+            const fn of(index: u32) -> Option<Self> {
+                match index { $($index => Some(Self::$reason),)+ _ => None }
+            }
 
             /// Its name.
             pub const fn name(self) -> &'static str {
@@ -161,6 +168,41 @@ impl Verdict {
     }
 }
 
+/// A verdict as one number: its record below, above it the interface by which it leaves. All bits of it mean something,
+/// where those of an enum's other variants do not: the kernel's verifier wants to know all that is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerdictWord(u64);
+
+impl From<Verdict> for VerdictWord {
+    #[inline(always)]
+    fn from(verdict: Verdict) -> Self {
+        let egress = match verdict {
+            Verdict::Forwarded { egress: Egress::Other(ifindex), .. } => ifindex,
+            _ => 0,
+        };
+        Self(u64::from(verdict.counter()) | u64::from(egress) << 32)
+    }
+}
+
+impl From<VerdictWord> for Verdict {
+    #[inline(always)]
+    fn from(VerdictWord(word): VerdictWord) -> Self {
+        let (record, ifindex) = (word as u32, (word >> 32) as u32);
+        if record >= COUNTER_BACKENDS {
+            let egress = if ifindex == 0 { Egress::Same } else { Egress::Other(ifindex) };
+            return Self::Forwarded { backend: (record - COUNTER_BACKENDS) as u16, egress };
+        }
+        if let Some(why) = Drop::of(record) {
+            return Self::Dropped(why);
+        }
+        if let Some(why) = Pass::of(record) {
+            return Self::Passed(why);
+        }
+        // Nothing else makes such a number.
+        Answer::of(record).map_or(Self::Passed(Pass::NotIp), Self::Answered)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +215,21 @@ mod tests {
         assert_eq!(records.len(), reasons().count());
         assert_eq!(names.len(), reasons().count());
         assert!(records.iter().all(|&index| index < crate::abi::records::INSERTED_V4));
+    }
+
+    #[test]
+    fn a_word_tells_a_verdict() {
+        let reasons = reasons().map(|reason| reason.index);
+        let (same, other) = (Egress::Same, Egress::Other(u32::MAX));
+        let forwarded = [(0, same), (16_383, same), (7, other)]
+            .map(|(backend, egress)| Verdict::Forwarded { backend, egress });
+        let all = reasons.map(|index| Verdict::from(VerdictWord(index.into()))).chain(forwarded);
+        for verdict in all {
+            assert_eq!(Verdict::from(VerdictWord::from(verdict)), verdict);
+        }
+        assert_eq!(Verdict::from(VerdictWord(37)), Verdict::Dropped(Drop::Loop));
+        assert_eq!(Verdict::from(VerdictWord(8)), Verdict::Passed(Pass::NotAddressedToUs));
+        assert_eq!(Verdict::from(VerdictWord(1)), Verdict::Answered(Answer::Ndp));
     }
 
     #[test]

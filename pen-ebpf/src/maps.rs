@@ -9,21 +9,28 @@ use core::cell::Cell;
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::helpers::bpf_jiffies64;
 use aya_ebpf::macros::btf_map;
 use pen_common::abi::{
-    Backend, COUNTERS, Counter, Directory, DirectoryHalf, Instance, LOOP_FILTER_WORDS, MAX_BACKENDS,
-    MAX_INTERFACES, MAX_SERVICES, Ring, SLOTS, SLOTS_BOTH_HALVES, Slot, TrackKeyV4, TrackKeyV6, Tracked,
-    records,
+    Address, BUCKET_LINES, Backend, COUNTERS, Counter, Directory, DirectoryHalf, FRAGMENT_LINES, Instance,
+    LOOP_FILTER_WORDS, Limit, MAX_BACKENDS, MAX_INTERFACES, MAX_LIMITS, MAX_PREFIXES, MAX_SERVICES, Refused,
+    Ring, SLOTS, SLOTS_BOTH_HALVES, Slot, TrackKeyV4, TrackKeyV6, Tracked, records,
 };
-use pen_common::ring;
-use pen_common::tables::{Memory, Puzzle, Tables};
+use pen_common::flood::{self, Limits};
+use pen_common::tables::{Line, Memory, Puzzle, Tables, WORDS};
+use pen_common::track::Aligned;
+use pen_common::{fragment, limit, ring};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 /// Entries of each tracking table, unless the loader says otherwise.
 const TRACKED: usize = 262_144;
 
+type Words = [u64; WORDS as usize];
+type Buckets = Array<Words, { BUCKET_LINES as usize }>;
+type ListV4 = LpmTrie<u32, u32, { MAX_PREFIXES as usize }>;
+type ListV6 = LpmTrie<[u32; 4], u32, { MAX_PREFIXES as usize }>;
 type SlotTable = Array<Slot, { SLOTS_BOTH_HALVES as usize }, MMAPABLE>;
 
 #[btf_map(name = "instance")]
@@ -40,6 +47,20 @@ static RINGS: Array<Ring, { MAX_SERVICES as usize }, MMAPABLE> = Array::new();
 static TRACK_V4: LruHashMap<TrackKeyV4, Tracked, TRACKED> = LruHashMap::new();
 #[btf_map(name = "track_v6")]
 static TRACK_V6: LruHashMap<TrackKeyV6, Tracked, TRACKED> = LruHashMap::new();
+#[btf_map(name = "fragments")]
+static FRAGMENTS: Array<Words, { FRAGMENT_LINES as usize }> = Array::new();
+#[btf_map(name = "limits")]
+static LIMITS: ArrayOfMaps<Buckets, { MAX_LIMITS as usize }> = ArrayOfMaps::new();
+#[btf_map(name = "inserts")]
+static OWN_INSERTS: PerCpuArray<Words, 1> = PerCpuArray::new();
+#[btf_map(name = "inserts_all")]
+static ALL_INSERTS: Array<Words, 1> = Array::new();
+#[btf_map(name = "access_v4")]
+static ACCESS_V4: ArrayOfMaps<ListV4, { MAX_SERVICES as usize }> = ArrayOfMaps::new();
+#[btf_map(name = "access_v6")]
+static ACCESS_V6: ArrayOfMaps<ListV6, { MAX_SERVICES as usize }> = ArrayOfMaps::new();
+#[btf_map(name = "refused")]
+static REFUSED: PerCpuArray<Refused, { 2 * MAX_SERVICES as usize }> = PerCpuArray::new();
 #[btf_map(name = "loop_filter")]
 static LOOP_FILTER: Array<[u64; LOOP_FILTER_WORDS], 1, MMAPABLE> = Array::new();
 #[btf_map(name = "backend_macs")]
@@ -96,6 +117,7 @@ impl KernelTables {
 
 impl Tables for KernelTables {
     type Memory<'a> = KernelMemory;
+    type Line<'a> = KernelLine;
 
     #[inline(always)]
     fn directory(&self) -> Option<(&Directory, &DirectoryHalf)> {
@@ -121,7 +143,7 @@ impl Tables for KernelTables {
         // SAFETY: a live value.
         let taken = unsafe { addr_of_mut!((*ring).taken) };
         // SAFETY: an aligned word of it, which is only ever touched atomically.
-        let turn = unsafe { fetch_increment(taken) };
+        let turn = unsafe { fetch_add(taken, 1) };
         // SAFETY: a live value; the controller writes a round only while no packet reads it.
         let round = unsafe { &(*ring).halves[(half & 1) as usize] };
         round.backends.get(ring::place(turn, round.length)?).copied()
@@ -158,6 +180,65 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn fragments(&self, line: u32) -> Option<KernelLine> {
+        FRAGMENTS.get_ptr_mut(line).map(KernelLine)
+    }
+
+    #[inline(always)]
+    fn buckets(&self, table: u32, line: u32) -> Option<KernelLine> {
+        LIMITS.get_value_ptr_mut(table, &line).map(KernelLine)
+    }
+
+    #[inline(always)]
+    fn own_inserts(&self) -> Option<KernelLine> {
+        OWN_INSERTS.get_ptr_mut(0).map(KernelLine)
+    }
+
+    #[inline(always)]
+    fn all_inserts(&self) -> Option<KernelLine> {
+        ALL_INSERTS.get_ptr_mut(0).map(KernelLine)
+    }
+
+    #[inline(always)]
+    fn listed(&self, service: u16, client: &Address) -> Option<u32> {
+        let service = u32::from(service);
+        let says = if client.is_v4() {
+            pen_listed_v4(service, client.words[3])
+        } else {
+            let [a, b, c, d] = client.words;
+            pen_listed_v6(service, u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32)
+        };
+        if says == 0 { None } else { Some(says) }
+    }
+
+    #[inline(always)]
+    fn take_token(&self, table: u32, limit: Limit, key: u64) -> bool {
+        pen_take_token(table, u64::from(limit.cost) | u64::from(limit.burst) << 32, key) != 0
+    }
+
+    #[inline(always)]
+    fn suppresses(&self, limits: Limits, now: u32) -> bool {
+        pen_suppresses(limits.per_cpu, limits.in_all, now) != 0
+    }
+
+    #[inline(always)]
+    fn note_first(&self, line: u32, word: u64, now: u32) {
+        pen_note_first(line, word, now);
+    }
+
+    #[inline(always)]
+    fn first(&self, line: u32, tag: u64, now: u32) -> u64 {
+        pen_first(line, tag, now)
+    }
+
+    #[inline(always)]
+    fn refused(&self, record: u32, client: &Address, second: u32) {
+        let [a, b, c, d] = client.words;
+        let [high, low] = [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32];
+        pen_refused(record, high, low, second);
+    }
+
+    #[inline(always)]
     fn loop_filter(&self, index: usize) -> u64 {
         LOOP_FILTER.get(0).map_or(0, |words| words[index & (LOOP_FILTER_WORDS - 1)])
     }
@@ -180,13 +261,77 @@ impl Tables for KernelTables {
     }
 }
 
-/// Adds one to a word that other CPUs add to as well; returns what it was. (`core` has no such operation for BPF.)
+// Functions of numbers alone, with linkage that the verifier calls global: it looks at each once, and not again wherever
+// it is called.
+
+/// What the list of a service says about an IPv4 address, wire order; 0 = nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pen_listed_v4(service: u32, address: u32) -> u32 {
+    let key = Aligned(Key::new(32, address));
+    ACCESS_V4.get(service).and_then(|list| list.get(&key.0)).map_or(0, |says| *says)
+}
+
+/// The same of an IPv6 address, in halves.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pen_listed_v6(service: u32, high: u64, low: u64) -> u32 {
+    // The address stands behind the length: it is the address that has to be aligned.
+    let key =
+        Aligned((0u32, Key::new(128, [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32])));
+    ACCESS_V6.get(service).and_then(|list| list.get(&key.0.1)).map_or(0, |says| *says)
+}
+
+/// [`limit::take_token`] with cost and burst in one number; 0 = there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pen_take_token(table: u32, limit: u64, key: u64) -> u32 {
+    let limit = Limit { cost: limit as u32, burst: (limit >> 32) as u32 };
+    u32::from(limit::take_token(&KernelTables::new(), table, limit, key))
+}
+
+/// [`flood::suppresses`]; 0 = no.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pen_suppresses(per_cpu: u32, in_all: u32, now: u32) -> u32 {
+    u32::from(flood::suppresses(&KernelTables::new(), Limits { per_cpu, in_all }, now))
+}
+
+/// [`fragment::put`]. The kernel wants a number back.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pen_note_first(line: u32, word: u64, now: u32) -> u32 {
+    fragment::put(&KernelTables::new(), line, word, now);
+    0
+}
+
+/// [`fragment::find`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pen_first(line: u32, tag: u64, now: u32) -> u64 {
+    fragment::find(&KernelTables::new(), line, tag, now)
+}
+
+/// Counts a refused packet of a client, whose address is in halves.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pen_refused(record: u32, high: u64, low: u64, second: u32) -> u32 {
+    let Some(refused) = REFUSED.get_ptr_mut(record) else { return 0 };
+    // SAFETY: a live value of this CPU, which runs one program at a time.
+    let refused = unsafe { &mut *refused };
+    refused.packets += 1;
+    refused.client.words = [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32];
+    refused.second = second;
+    0
+}
+
+/// Adds to a word that other CPUs add to as well; returns what it was. (`core` has no such operation for BPF.)
 ///
 /// # Safety
 /// The word must be live, aligned, and touched atomically only.
 #[inline(always)]
-unsafe fn fetch_increment(word: *mut u64) -> u64 {
-    let mut value = 1u64;
+unsafe fn fetch_add(word: *mut u64, amount: u64) -> u64 {
+    let mut value = amount;
     // SAFETY: the caller vouches for the word; BPF_ATOMIC with BPF_FETCH (Linux 5.12) touches nothing else.
     unsafe {
         asm!(
@@ -197,6 +342,63 @@ unsafe fn fetch_increment(word: *mut u64) -> u64 {
         );
     }
     value
+}
+
+/// Stores a word that is still what it was; whether it was.
+///
+/// # Safety
+/// The word must be live and aligned.
+#[inline(always)]
+unsafe fn compare_exchange(word: *mut u64, before: u64, after: u64) -> bool {
+    let mut found = before;
+    // SAFETY: the caller vouches for the word; BPF_CMPXCHG (Linux 5.12) takes and gives in r0, and touches nothing else.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {after})",
+            inout("r0") found,
+            word = in(reg) word,
+            after = in(reg) after,
+            options(nostack)
+        );
+    }
+    found == before
+}
+
+/// A line of words in its place; other CPUs may change it at any time, word by word.
+pub(crate) struct KernelLine(*mut Words);
+
+impl KernelLine {
+    #[inline(always)]
+    fn at(&self, index: u32) -> *mut u64 {
+        let index = (index & (WORDS - 1)) as usize;
+        self.0.cast::<u64>().wrapping_add(index)
+    }
+}
+
+impl Line for KernelLine {
+    #[inline(always)]
+    fn word(&self, index: u32) -> u64 {
+        // SAFETY: one of the words of a live value; once, whatever others do.
+        unsafe { self.at(index).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn set_word(&self, index: u32, value: u64) {
+        // SAFETY: as above.
+        unsafe { self.at(index).write_volatile(value) };
+    }
+
+    #[inline(always)]
+    fn add(&self, index: u32, amount: u64) -> u64 {
+        // SAFETY: one of the words of a live value. That others may store it loses a count at worst.
+        unsafe { fetch_add(self.at(index), amount) }
+    }
+
+    #[inline(always)]
+    fn replace(&self, index: u32, before: u64, after: u64) -> bool {
+        // SAFETY: one of the words of a live value.
+        unsafe { compare_exchange(self.at(index), before, after) }
+    }
 }
 
 /// A value of a tracking table in its place; other CPUs may change it at any time.

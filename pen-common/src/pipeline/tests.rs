@@ -145,9 +145,8 @@ fn what_is_not_for_a_service_passes_unchanged() {
     assert_unchanged("LLDP", &own.frame(0x88cc, &[0; 46]), pass(Pass::NotIp));
     let gre = frames::ipv4(CLIENT4, VIP4, 47, &[], 0, &[0; 40]);
     assert_unchanged("GRE", &own.frame(kind::IPV4, &gre), pass(Pass::NotForUsProtocol));
-    let unreachable = frames::icmp(3, 4, [0, 0, 5, 220], &[0; 28]);
-    let unreachable = frames::ipv4(CLIENT4, VIP4, 1, &[], 0, &unreachable);
-    assert_unchanged("ICMP error", &own.frame(kind::IPV4, &unreachable), pass(Pass::NotForUsProtocol));
+    let timestamp = frames::ipv4(CLIENT4, VIP4, 1, &[], 0, &frames::icmp(13, 0, [0; 4], &[0; 12]));
+    assert_unchanged("ICMP timestamp", &own.frame(kind::IPV4, &timestamp), pass(Pass::NotForUsProtocol));
     assert_unchanged("a local backend", &tcp4(&own, VIP4, port::LOCAL), pass(Pass::LocalBackend));
     assert_unchanged("an empty pool that passes", &tcp6(&own, VIP6, port::EMPTY_PASS), pass(Pass::EmptyPool));
     let verdict = world_once().run(&mut Frame(tcp4(&own, VIP4, port::WEB)), 3);

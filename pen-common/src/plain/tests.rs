@@ -15,6 +15,7 @@ fn verdict(plain: Plain) -> Verdict {
     match plain {
         Plain::Forwarded(backend) => Verdict::Forwarded { backend, egress: Egress::Same },
         Plain::Stranger => Verdict::Passed(Pass::NoService),
+        Plain::Refused(why) => Verdict::Dropped(why),
     }
 }
 

@@ -169,14 +169,14 @@ impl Chooser {
         let ports = Ports { source: client_port.to_be(), destination: 0 };
         let (directory, service) = (&view.rules.directory, &view.rules.service);
         let flow = Flow { service, client: &address, ports };
-        let index = if client.is_unspecified() || view.rules.by_turn_alone() {
-            select::by_turn(view, service).map(|chosen| chosen.index)
+        let chosen = if client.is_unspecified() || view.rules.by_turn_alone() {
+            select::by_turn(view, service)
         } else if address.is_v4() {
-            select::choose::<TrackKeyV4, _>(view, directory, flow, true, || true).map(|c| c.index)
+            select::choose::<TrackKeyV4, _>(view, directory, flow, true, || true).backend()
         } else {
-            select::choose::<TrackKeyV6, _>(view, directory, flow, true, || true).map(|c| c.index)
+            select::choose::<TrackKeyV6, _>(view, directory, flow, true, || true).backend()
         };
-        index.map(BackendId)
+        chosen.map(|chosen| BackendId(chosen.index))
     }
 
     /// The backend that a client without a memory would be given by slot.

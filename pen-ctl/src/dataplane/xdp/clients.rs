@@ -343,6 +343,10 @@ fn half(directory: &Directory) -> &DirectoryHalf {
 /// A snapshot as packets see it, so that their own code decides. It remembers nothing itself.
 impl Tables for Snapshot {
     type Memory<'a> = Nothing;
+    type Line<'a>
+        = std::convert::Infallible
+    where
+        Self: 'a;
 
     fn directory(&self) -> Option<(&Directory, &DirectoryHalf)> {
         Some((&self.directory, half(&self.directory)))

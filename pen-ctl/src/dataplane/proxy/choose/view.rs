@@ -53,6 +53,10 @@ impl Tables for View<'_> {
         = Remembered<'m>
     where
         Self: 'm;
+    type Line<'m>
+        = std::convert::Infallible
+    where
+        Self: 'm;
 
     fn directory(&self) -> Option<(&Directory, &DirectoryHalf)> {
         let [half, _] = &self.rules.directory.halves;
