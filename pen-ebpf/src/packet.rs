@@ -8,7 +8,7 @@ use core::ptr::addr_of;
 use aya_ebpf::helpers::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
 use pen_common::packet::Packet;
-use pen_common::verdict::{Pass, Verdict};
+use pen_common::verdict::{Answer, Pass, Verdict};
 
 /// A frame; its first buffer, the one that can be read in place, is between two pointers of its context.
 pub(crate) struct XdpPacket<'a> {
@@ -51,7 +51,8 @@ impl<'a> XdpPacket<'a> {
     #[inline(always)]
     pub(crate) fn length_counted(&self, verdict: Verdict) -> usize {
         match verdict {
-            Verdict::Passed(Pass::NotIp | Pass::NotAddressedToUs | Pass::SplitHeaders) => self.len(),
+            Verdict::Passed(Pass::NotIp | Pass::NotAddressedToUs | Pass::SplitHeaders)
+            | Verdict::Answered(Answer::IcmpEcho) => self.len(),
             _ => self.came.get(),
         }
     }

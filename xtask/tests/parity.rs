@@ -64,7 +64,8 @@ impl Both {
         let expected = *counter;
 
         let (action, out) = self.kernel.run(bytes);
-        let differs = |what: &str| Err(format!("{what}\nhost: {verdict:?}\nframe: {bytes:02x?}"));
+        let shown = &bytes[..bytes.len().min(200)];
+        let differs = |what: &str| Err(format!("{what}\nhost: {verdict:?}\nframe: {shown:02x?}"));
         if action != action_of(verdict) {
             return differs(&format!("the kernel's action is {action}"));
         }

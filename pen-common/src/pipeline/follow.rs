@@ -50,6 +50,8 @@ fn followed<K: Key, P: Packet, T: Tables>(
     place: Place,
 ) -> Result<VerdictWord, VerdictWord> {
     let asked = asked::<K, P>(packet, place)?;
+    // It was checked when the frame was sorted, but whoever counts its bytes must know that there may be more buffers.
+    packet.reaches(K::header(packet, here.link.payload).map_err(unreadable)?.end());
     let Found { service, ports, first } = if place.part == Part::Later {
         later::<K, P, T>(packet, here, &asked)?
     } else {

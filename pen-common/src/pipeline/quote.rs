@@ -17,6 +17,8 @@ const LEAST: usize = 8;
 pub fn quote<P: Packet>(packet: &P, error: Place) -> Result<Place, Verdict> {
     let outer = header(packet, error.at, error.v6).map_err(unreadable)?;
     let (at, end) = (error.payload + HEADER, outer.end());
+    // It was checked when the frame was sorted, but whoever counts its bytes must know that there may be more buffers.
+    packet.reaches(end);
     let quoted = header(packet, at, error.v6).map_err(unreadable)?;
     let datagram = datagram(packet, &quoted, end, error.v6).map_err(unreadable)?;
     // What the VIP did not send is none of its services' business.

@@ -37,6 +37,8 @@ fn served<K: Key, P: Packet, T: Tables>(
     let header = K::header(packet, place.at).map_err(unreadable)?;
     let Place { payload, id_at, protocol, part, .. } = place;
     let datagram = Datagram { protocol, part, payload, end: header.end(), id_at, extended: false };
+    // It was checked when the frame was sorted, but whoever counts its bytes must know that there may be more buffers.
+    packet.reaches(datagram.end);
     let ports = parse::ports(packet, &datagram).map_err(unreadable)?;
     let Some(service) = service_of(here, &header.destination, ports.destination, protocol) else {
         note_first::<K, P, T>(packet, here, place, &header, ports.destination, None);
