@@ -105,9 +105,16 @@ impl Asker {
 
     /// Asks who is there.
     pub fn who(&mut self) -> io::Result<String> {
+        self.who_in(0)
+    }
+
+    /// Asks in a datagram of at least so many bytes, which travels in fragments if that is more than the MTU.
+    pub fn who_in(&mut self, bytes: usize) -> io::Result<String> {
         self.id = self.id.wrapping_add(1);
         let question = question(self.id);
-        self.socket.send(&question)?;
+        let mut datagram = question.clone();
+        datagram.resize(bytes.max(question.len()), 0);
+        self.socket.send(&datagram)?;
         let mut reply = [0; 512];
         loop {
             let length = match self.socket.recv(&mut reply) {
