@@ -34,6 +34,9 @@ pub struct ProxyPlane {
     /// Clients that each service remembers at most.
     clients: usize,
     seed: u64,
+    /// Kept for whoever asks: here who comes is remembered with the connection that it makes, and a flood of newcomers is
+    /// held back by `max_connections`.
+    flood_inserts_per_cpu: u32,
     /// Those that are there; a successor finds them here, too.
     services: Estate,
     /// Services that were removed and may have connections.
@@ -60,6 +63,7 @@ impl ProxyPlane {
             proxy,
             clients,
             seed: 0,
+            flood_inserts_per_cpu: 0,
             services: Estate::default(),
             leaving: Vec::new(),
             gone: Totals::default(),
@@ -193,7 +197,12 @@ impl DataPlane for ProxyPlane {
             }
         }
         let held = services.iter().map(|(key, held)| (*key, held.observed.clone()));
-        Ok(Observed { seed: self.seed, interfaces: BTreeMap::new(), services: held.collect() })
+        Ok(Observed {
+            seed: self.seed,
+            flood_inserts_per_cpu: self.flood_inserts_per_cpu,
+            interfaces: BTreeMap::new(),
+            services: held.collect(),
+        })
     }
 
     fn apply(&mut self, operation: &Operation) -> Result<(), DataPlaneError> {
@@ -204,6 +213,7 @@ impl DataPlane for ProxyPlane {
                     held.refresh(key, *seed, &self.proxy);
                 }
             }
+            Operation::SetFlood(limit) => self.flood_inserts_per_cpu = *limit,
             Operation::Attach { name, .. } => {
                 return Err(DataPlaneError {
                     what: format!("attach to {name}"),

@@ -49,6 +49,12 @@ fn service(service: &Service) -> Result<(), ApiError> {
             "use `full` or `off`",
         );
     }
+    if let Some(key) = guard_key(service) {
+        return refuse(
+            format!("`{key}` is about packets: the proxy connects"),
+            "leave it out; `max_connections` limits the proxy",
+        );
+    }
     times(service)?;
     if service.max_connections == Some(0) {
         return refuse("max_connections = 0 lets nobody in".into(), "use at least 1, or leave it out");
@@ -64,6 +70,16 @@ fn service(service: &Service) -> Result<(), ApiError> {
     }
     service.backends.iter().try_for_each(|one| backend(service, one))?;
     no_endpoint_twice(service)
+}
+
+/// The first key of a service about who may use it that says something.
+fn guard_key(service: &Service) -> Option<&'static str> {
+    let said = [
+        ("allow", !service.allow.is_empty()),
+        ("deny", !service.deny.is_empty()),
+        ("rate_limit", service.rate_limit.is_some()),
+    ];
+    said.into_iter().find_map(|(key, said)| said.then_some(key))
 }
 
 fn times(service: &Service) -> Result<(), ApiError> {
