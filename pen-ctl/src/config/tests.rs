@@ -21,8 +21,19 @@ fn says(text: &str, place: &str, why: &str) {
 fn the_shipped_example_works_and_shows_every_key() {
     let config = Config::parse("pen.example.toml", EXAMPLE).unwrap();
     assert!(!config.onto(&Desired::new(1)).unwrap().services.is_empty());
-    for key in ["seed", "interfaces", "tracking_clients", "affinity", "tracking_timeout", "on_empty", "vlan"]
-    {
+    for key in [
+        "seed",
+        "interfaces",
+        "tracking_clients",
+        "flood_inserts_per_cpu",
+        "affinity",
+        "tracking_timeout",
+        "on_empty",
+        "allow",
+        "deny",
+        "rate_limit",
+        "vlan",
+    ] {
         assert!(EXAMPLE.contains(&format!("{key} = ")), "the example does not show {key}");
     }
 }
@@ -177,6 +188,8 @@ fn the_shipped_proxy_example_works_and_shows_every_key_of_the_proxy() {
         "proxy_protocol",
         "proxy_protocol_from",
         "on_down",
+        "allow",
+        "deny",
         "soft_limit",
         "hard_limit",
     ] {

@@ -89,7 +89,7 @@ fn proxy() -> Vec<Row> {
         service("tracking = 'transitions'", "`transitions` is about packets", "use `full` or `off`"),
         service(
             "rate_limit = 'packets=5'",
-            "`rate_limit` is about packets: the proxy connects",
+            "`rate_limit` is about packets, and the proxy takes",
             "leave it out",
         ),
         service("connect_timeout = '1h'", "connect_timeout = 1h is out of range", "use 1ms to 10m"),
@@ -107,6 +107,13 @@ fn proxy() -> Vec<Row> {
             "whoever comes over a Unix socket has none",
             on,
             "leave transparent out",
+        ),
+        told(
+            Kind::Proxy,
+            "vip = '/run/x'\nallow = ['10.0.0.0/8']",
+            "`allow` and `deny` are about clients' addresses",
+            on,
+            "leave them out",
         ),
         nobody(),
     ]

@@ -49,10 +49,17 @@ fn service(service: &Service) -> Result<(), ApiError> {
             "use `full` or `off`",
         );
     }
-    if let Some(key) = guard_key(service) {
+    if service.rate_limit.is_some() {
         return refuse(
-            format!("`{key}` is about packets: the proxy connects"),
-            "leave it out; `max_connections` limits the proxy",
+            "`rate_limit` is about packets, and the proxy takes connections".into(),
+            "leave it out, or use `max_connections`",
+        );
+    }
+    if service.vip.unix_path().is_some() && !(service.allow.is_empty() && service.deny.is_empty()) {
+        return refuse(
+            "`allow` and `deny` are about clients' addresses, and whoever comes over a Unix socket has none"
+                .into(),
+            "leave them out: the socket's directory says who may",
         );
     }
     times(service)?;
@@ -70,16 +77,6 @@ fn service(service: &Service) -> Result<(), ApiError> {
     }
     service.backends.iter().try_for_each(|one| backend(service, one))?;
     no_endpoint_twice(service)
-}
-
-/// The first key of a service about who may use it that says something.
-fn guard_key(service: &Service) -> Option<&'static str> {
-    let said = [
-        ("allow", !service.allow.is_empty()),
-        ("deny", !service.deny.is_empty()),
-        ("rate_limit", service.rate_limit.is_some()),
-    ];
-    said.into_iter().find_map(|(key, said)| said.then_some(key))
 }
 
 fn times(service: &Service) -> Result<(), ApiError> {

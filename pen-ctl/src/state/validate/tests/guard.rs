@@ -59,9 +59,13 @@ fn new_flows_of_udp_are_told_by_who_is_remembered() {
 }
 
 #[test]
-fn the_proxy_limits_no_packets() {
+fn the_proxy_limits_no_packets_and_asks_addresses_only_where_there_are_some() {
     let state = with(&[service("rate_limit = { packets = 5 }")]);
     assert!(desired(&state, Kind::Proxy).unwrap_err().to_string().contains("`rate_limit` is about packets"));
+    let lists = service("allow = ['10.0.0.0/8']\ndeny = ['10.0.0.1']");
+    desired(&with(std::slice::from_ref(&lists)), Kind::Proxy).unwrap();
+    let socket = ServiceSpec { vip: "/run/x".parse().ok(), ..lists };
+    assert!(desired(&with(&[socket]), Kind::Proxy).unwrap_err().to_string().contains("Unix socket"));
 }
 
 #[test]
