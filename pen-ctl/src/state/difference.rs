@@ -91,7 +91,10 @@ pub fn between(old: &Desired, new: &Desired) -> Vec<Difference> {
 /// The keys of what concerns everything.
 fn settings(of: &Desired) -> Map<String, Value> {
     let bare = Desired { interfaces: Vec::new(), services: Vec::new(), ..of.clone() };
-    keys(&bare, &["interfaces", "services"])
+    let mut keys = keys(&bare, &["interfaces", "services"]);
+    // Left out of the stored state at its default, but no file is without it.
+    keys.insert("flood_inserts_per_cpu".to_owned(), of.flood_inserts_per_cpu.into());
+    keys
 }
 
 /// Something that has a name and keys and comes in lists.

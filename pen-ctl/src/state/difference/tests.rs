@@ -27,6 +27,10 @@ fn what_is_added_removed_and_changed_is_told_by_key() {
         ["Changed settings: seed 0000000000000001 → 0000000000000002"]
     );
     assert_eq!(
+        lines(&format!("flood_inserts_per_cpu = 0\n{OLD}")),
+        ["Changed settings: flood_inserts_per_cpu 100000 → 0"]
+    );
+    assert_eq!(
         lines(&OLD.replace("['eth0']", "[{ name = 'eth0', mode = 'generic' }, 'eth1']")),
         ["Changed interface eth0: mode auto → generic", "Added interface eth1"]
     );
