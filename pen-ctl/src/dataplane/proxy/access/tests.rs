@@ -70,6 +70,9 @@ proptest! {
         let of = |wanted| all.iter().filter(|(_, may)| **may == wanted).map(|(net, _)| *net).collect();
         let list = AccessList { allow: of(true), deny: of(false) };
         let access = Access::from(&list);
+        for pair in access.v4.windows(2) {
+            prop_assert!(pair[0].0 < pair[1].0 && pair[0].1 != pair[1].1, "no stretch is there for nothing: {:?}", pair);
+        }
         for client in clients.into_iter().map(|host| IpAddr::from(Ipv4Addr::from(host))) {
             let around = all.iter().filter(|(net, _)| net.contains(&client));
             let longest = around.max_by_key(|(net, _)| net.prefix_len());
