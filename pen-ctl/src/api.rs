@@ -287,11 +287,7 @@ impl From<crate::state::text::TextError> for ApiError {
     fn from(error: crate::state::text::TextError) -> Self {
         let line = error.to_string();
         let (message, hint) = split_hint(&line);
-        let code = match message.contains("not supported yet") {
-            true => ErrorCode::NotSupported,
-            false => ErrorCode::Invalid,
-        };
-        Self::new(code, message, hint)
+        Self::invalid(message, hint)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod events;
 pub mod interface;
 pub mod look;
 pub mod man;
+mod prefixes;
 pub mod proxy;
 pub mod render;
 pub mod service;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
-use crate::api::{ApiError, ErrorCode, plain, split_hint_behind};
+use crate::api::{ApiError, plain, split_hint_behind};
 use crate::dataplane::{Choice, Kind};
 use crate::server::tcp;
 use crate::state::desired::{Desired, InterfaceSpec, Service};
@@ -44,6 +44,7 @@ pub struct Config {
     interfaces: Option<Vec<InterfaceSpec>>,
     http: Option<SocketAddr>,
     tracking_clients: Option<u32>,
+    flood_inserts_per_cpu: Option<u32>,
     specs: Vec<ServiceSpec>,
     digest: String,
 }
@@ -61,6 +62,8 @@ struct File {
     http: Option<SocketAddr>,
     #[serde(default, deserialize_with = "text::number::tracking_clients")]
     tracking_clients: Option<u32>,
+    #[serde(default, deserialize_with = "text::number::flood_inserts_per_cpu")]
+    flood_inserts_per_cpu: Option<u32>,
     #[serde(default, rename = "service")]
     services: Vec<Spanned<ServiceSpec>>,
 }
@@ -98,7 +101,7 @@ impl Config {
         let toml_error = |error: toml::de::Error| at(error.span(), error.message());
         let table = toml::de::DeTable::parse(text).map_err(toml_error)?;
         keys::check(table.get_ref()).map_err(|(span, message)| at(Some(span), &message))?;
-        let File { dataplane, seed, interfaces, http, tracking_clients, services } =
+        let File { dataplane, seed, interfaces, http, tracking_clients, flood_inserts_per_cpu, services } =
             toml::from_str(text).map_err(toml_error)?;
 
         for spec in &services {
@@ -111,6 +114,7 @@ impl Config {
             interfaces: interfaces.map(|all| all.into_iter().map(Spanned::into_inner).collect()),
             http,
             tracking_clients,
+            flood_inserts_per_cpu,
             specs: services.into_iter().map(Spanned::into_inner).collect(),
             digest: digest(text),
         };
@@ -126,6 +130,7 @@ impl Config {
         new.interfaces = self.interfaces.clone().unwrap_or_else(|| old.interfaces.clone());
         new.http = self.http;
         new.tracking_clients = self.tracking_clients.unwrap_or(new.tracking_clients);
+        new.flood_inserts_per_cpu = self.flood_inserts_per_cpu.unwrap_or(new.flood_inserts_per_cpu);
         for spec in &self.specs {
             let mut service = spec.complete()?;
             keep_states(spec, &mut service, old);
@@ -152,13 +157,9 @@ pub fn digest(text: &str) -> String {
 
 impl From<ConfigError> for ApiError {
     fn from(error: ConfigError) -> Self {
-        let code = match error.message.contains("not supported yet") {
-            true => ErrorCode::NotSupported,
-            false => ErrorCode::Invalid,
-        };
         let line = error.to_string();
         let (message, hint) = split_hint_behind(&line, &error.file);
-        Self::new(code, message, hint)
+        Self::invalid(message, hint)
     }
 }
 

@@ -20,6 +20,9 @@ pub fn plan(target: &Target, observed: &Observed) -> Vec<Operation> {
     if observed.seed != target.seed {
         steps.push(Operation::SetSeed(target.seed));
     }
+    if observed.flood_inserts_per_cpu != target.flood_inserts_per_cpu {
+        steps.push(Operation::SetFlood(target.flood_inserts_per_cpu));
+    }
     for (key, service) in &target.services {
         if observed.services.get(key).map(|found| &found.settings) != Some(&service.settings) {
             steps.push(Operation::SetService { key: *key, settings: service.settings.clone() });

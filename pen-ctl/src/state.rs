@@ -3,6 +3,7 @@
 pub mod desired;
 pub mod difference;
 mod interface;
+pub(crate) mod rate_limit;
 pub mod revision;
 mod scheduler;
 pub mod spec;

@@ -103,7 +103,8 @@ pub fn build(desired: &Desired, kind: Kind, seen: &Seen, now: Duration) -> (Targ
         services.insert(service.vip, service_target(service, kind, &own, seen, now));
         standings.extend(own.into_iter().map(|(address, standing)| ((service.vip, address), standing)));
     }
-    (Target { seed: desired.seed, interfaces, services }, standings)
+    let Desired { seed, flood_inserts_per_cpu, .. } = *desired;
+    (Target { seed, flood_inserts_per_cpu, interfaces, services }, standings)
 }
 
 /// The interfaces that are wanted, exist, carry Ethernet and can be attached as they are meant to be.

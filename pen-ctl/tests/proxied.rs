@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[path = "proxied/access.rs"]
+mod access;
 #[path = "proxied/changes.rs"]
 mod changes;
 #[path = "proxied/choosing.rs"]

@@ -12,7 +12,7 @@ use crate::api::configuration::TrialDocument;
 use crate::check::Health;
 use crate::dataplane::{
     Affinity, AttachMode, BackendAddress, Connections, HealthStatus, Inserted, Kind, Mac, OnEmpty,
-    ProxySettings, Scheduler, ServiceConnections, ServiceKey, Tracking, TrackingUse,
+    ProxySettings, RateLimit, Scheduler, ServiceConnections, ServiceKey, Tracking, TrackingUse,
 };
 use crate::state::desired::AdminState;
 use crate::state::revision::Revision;
@@ -150,6 +150,12 @@ pub struct ServiceDocument {
     pub on_empty: OnEmpty,
     /// How its backends are checked.
     pub health: Health,
+    /// How many prefixes its access lists have; the lists themselves are in the configuration only.
+    #[serde(default)]
+    pub access: AccessDocument,
+    /// How much of it one source prefix may ask for; absent = as much as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
     /// In percent: when fewer of its backends serve, all that are not down by order do; 0 = never.
     #[serde(default)]
     pub panic: u8,
@@ -171,6 +177,15 @@ pub struct ServiceDocument {
     /// What somebody should know about it, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// How long a service's access lists are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessDocument {
+    /// Prefixes that are let in; 0 = all are.
+    pub allow: usize,
+    /// Prefixes that are refused.
+    pub deny: usize,
 }
 
 /// Services.

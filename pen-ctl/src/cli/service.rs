@@ -6,7 +6,7 @@ use hyper::Method;
 use super::error::CliError;
 use super::render::{self, status::View};
 use super::values::{Keys, body, number_or_word};
-use super::{Global, as_it_stays, done};
+use super::{Global, as_it_stays, done, prefixes};
 use crate::api::document::{ServiceDocument, ServiceList};
 use crate::client::{Answer, segment};
 use crate::state::spec::ServiceSpec;
@@ -24,6 +24,7 @@ Examples:
   pen-ctl service add mail 10.0.0.102:25/tcp --health smtp,starttls=true,sni=mx.example.com
   pen-ctl service add shop 10.0.0.105:80/tcp --scheduler round-robin
   pen-ctl service add all 10.0.0.101:*/tcp --health tcp,port=22,interval=2s,rise=2,fall=3
+  pen-ctl service add admin 10.0.0.106:22/tcp --allow 192.0.2.0/24,2001:db8::/32
   pen-ctl service add app /run/app.sock --scheduler least-connections --idle-timeout 10m")]
     Add(AddArgs),
     /// Change settings of a service; what is not named stays
@@ -34,7 +35,9 @@ Examples:
   pen-ctl service set web --health https,host=www.example.com,path=/healthz
   pen-ctl service set web --health agent,port=9000,interval=2s
   pen-ctl service set web --health exec,command=/usr/local/bin/check,interval=10s,timeout=5s
-  pen-ctl service set web --health default",
+  pen-ctl service set web --health default
+  pen-ctl service set web --deny @/etc/pen/deny.txt
+  pen-ctl service set web --rate-limit packets=10000,flows=100,flows_burst=500",
         mut_args = as_it_stays)]
     Set(SetArgs),
     /// Remove a service with its backends
@@ -113,6 +116,18 @@ struct Flags {
     /// [default: default]
     #[arg(long, value_name = "KIND[,KEY=VALUE...]")]
     health: Option<String>,
+    /// Clients that are let in, all others are refused: addresses or prefixes with commas between them, or @FILE, one a
+    /// line; the longest prefix in `--allow` or `--deny` that a client is in decides; `none` [default: none]
+    #[arg(long, value_name = "PREFIX,...|@FILE")]
+    allow: Option<String>,
+    /// Clients that are refused, written as those of `--allow`; `none` [default: none]
+    #[arg(long, value_name = "PREFIX,...|@FILE")]
+    deny: Option<String>,
+    /// How much each client may ask for a second: `packets` and new `flows`, each with a burst (`packets_burst`,
+    /// `flows_burst`: one second's worth), by the first `prefix_v4` (32) and `prefix_v6` (64) bits of its address; `none`
+    /// [default: none]
+    #[arg(long, value_name = "KEY=N[,KEY=N...]")]
+    rate_limit: Option<String>,
     /// When fewer percent of the backends serve, use all that are not down by order; 0 = never [default: 0]
     #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
     panic: Option<String>,
@@ -151,14 +166,21 @@ struct Flags {
 }
 
 impl Flags {
-    fn add_to(self, keys: Keys) -> Keys {
-        keys.set("affinity", self.affinity)
+    /// Adds those that were given; `about` is what complaints are about.
+    fn add_to(self, keys: Keys, about: &str) -> Result<Keys, CliError> {
+        let listed =
+            |flag, text: Option<String>| text.map(|text| prefixes::list(about, flag, &text)).transpose();
+        Ok(keys
+            .set("affinity", self.affinity)
             .set("scheduler", self.scheduler)
             .set("tracking", self.tracking)
             .set("tracking_timeout", self.tracking_timeout)
             .set("transition", self.transition)
             .set("on_empty", self.on_empty)
             .set_unless("health", self.health, "default")
+            .set("allow", listed("allow", self.allow)?)
+            .set("deny", listed("deny", self.deny)?)
+            .set_unless("rate_limit", self.rate_limit, "none")
             .set("panic", self.panic.map(number_or_word))
             .set("slow_start", self.slow_start)
             .set(
@@ -171,15 +193,9 @@ impl Flags {
             .set("stubborn", self.stubborn)
             .set("transparent", self.transparent)
             .set_unless("proxy_protocol", self.proxy_protocol, "none")
-            .set("proxy_protocol_from", self.proxy_protocol_from.map(prefixes))
-            .set("on_down", self.on_down)
+            .set("proxy_protocol_from", self.proxy_protocol_from.map(|text| prefixes::typed(&text)))
+            .set("on_down", self.on_down))
     }
-}
-
-/// What stands between commas; `none` = nothing.
-fn prefixes(text: String) -> Vec<String> {
-    let all = text.split(',').map(str::trim).filter(|one| !one.is_empty());
-    if text == "none" { Vec::new() } else { all.map(str::to_owned).collect() }
 }
 
 /// Does it.
@@ -188,14 +204,15 @@ pub fn execute(global: &Global, command: ServiceCommand) -> Result<(), CliError>
     match command {
         ServiceCommand::Add(AddArgs { name, vip, flags }) => {
             let keys = Keys::default().set("name", Some(name.as_str())).set("vip", Some(vip.as_str()));
-            let spec: ServiceSpec = flags.add_to(keys).read(&format!("service {name}"))?;
+            let about = format!("service {name}");
+            let spec: ServiceSpec = flags.add_to(keys, &about)?.read(&about)?;
             let answer = client.call(Method::POST, "/v1/services", Some(body(&spec)?))?;
             changed(global, &answer, &format!("service {name} added on {vip}"))
         }
         ServiceCommand::Set(SetArgs { name, vip, rename, flags }) => {
             let keys = Keys::default().set("vip", vip).set("name", rename);
             let about = format!("service {name}");
-            let spec: ServiceSpec = flags.add_to(keys).not_empty(&about)?.read(&about)?;
+            let spec: ServiceSpec = flags.add_to(keys, &about)?.not_empty(&about)?.read(&about)?;
             let answer = client.call(Method::PATCH, &path(&name), Some(body(&spec)?))?;
             changed(global, &answer, &format!("service {name} changed"))
         }

@@ -7,8 +7,11 @@ use ipnet::IpNet;
 use toml::Value;
 
 use crate::check::Health;
-use crate::dataplane::{AttachMode, Kind};
+use crate::dataplane::{AttachMode, Kind, Prefixes};
 use crate::state::desired::{AdminState, Backend, Desired, InterfaceSpec, Service};
+
+/// Prefixes of a list that stand on one line.
+const ON_A_LINE: usize = 4;
 
 /// Writes a desired state as TOML. Keys at their defaults are left out, but for those of the file as a whole. When a
 /// drain ends with the backend's removal is no key: applied where it goes on the file keeps it, elsewhere the backend drains.
@@ -16,7 +19,7 @@ use crate::state::desired::{AdminState, Backend, Desired, InterfaceSpec, Service
 /// `kind` is what moves packets, where that is known: the proxy is said, because XDP is tried without a word.
 pub fn to_toml(desired: &Desired, kind: Option<Kind>) -> String {
     // By name, so that what is added to the state is not forgotten here.
-    let Desired { seed, interfaces, tracking_clients, http, services } = desired;
+    let Desired { seed, interfaces, tracking_clients, flood_inserts_per_cpu, http, services } = desired;
     let mut text = String::new();
     if kind == Some(Kind::Proxy) {
         line(&mut text, "dataplane", &quoted(Kind::Proxy.name()));
@@ -25,6 +28,7 @@ pub fn to_toml(desired: &Desired, kind: Option<Kind>) -> String {
     let names: Vec<String> = interfaces.iter().map(interface).collect();
     line(&mut text, "interfaces", &format!("[{}]", names.join(", ")));
     line(&mut text, "tracking_clients", &tracking_clients.to_string());
+    line(&mut text, "flood_inserts_per_cpu", &flood_inserts_per_cpu.to_string());
     if let Some(http) = http {
         line(&mut text, "http", &quoted(&http.to_string()));
     }
@@ -60,6 +64,9 @@ fn service(text: &mut String, service: &Service) {
         transition,
         on_empty,
         health,
+        allow,
+        deny,
+        rate_limit,
         panic,
         slow_start,
         on_change,
@@ -97,6 +104,9 @@ fn service(text: &mut String, service: &Service) {
             line(text, key, &value);
         }
     };
+    said("allow", (!allow.is_empty()).then(|| list(allow)));
+    said("deny", (!deny.is_empty()).then(|| list(deny)));
+    said("rate_limit", rate_limit.as_ref().map(table));
     said("panic", (*panic != plain.panic).then(|| panic.to_string()));
     said("slow_start", (*slow_start != plain.slow_start).then(|| duration(*slow_start)));
     said("on_change", (!on_change.is_empty()).then(|| value(on_change)));
@@ -106,7 +116,10 @@ fn service(text: &mut String, service: &Service) {
     said("stubborn", stubborn.then(|| "true".to_owned()));
     said("transparent", transparent.then(|| "true".to_owned()));
     said("proxy_protocol", proxy_protocol.as_ref().map(value));
-    said("proxy_protocol_from", (!proxy_protocol_from.is_empty()).then(|| prefixes(proxy_protocol_from)));
+    said(
+        "proxy_protocol_from",
+        (!proxy_protocol_from.is_empty()).then(|| prefixes(proxy_protocol_from.iter())),
+    );
     said("on_down", (*on_down != plain.on_down).then(|| value(on_down)));
     if !backends.is_empty() {
         let all: Vec<String> = backends.iter().map(|one| format!("  {},\n", backend(one))).collect();
@@ -135,16 +148,37 @@ fn backend(backend: &Backend) -> String {
     format!("{{ {} }}", table.join(", "))
 }
 
-fn prefixes(all: &[IpNet]) -> String {
-    let all: Vec<String> = all.iter().map(|net| quoted(&net.to_string())).collect();
+/// A list that may be long: on a line of its own each, so that a few are read and of many each change is seen.
+fn list(all: &Prefixes) -> String {
+    if all.len() <= ON_A_LINE {
+        return prefixes(all.iter());
+    }
+    let mut text = String::from("[\n");
+    for net in all.iter() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  \"{net}\",");
+    }
+    text.push(']');
+    text
+}
+
+fn prefixes<'a>(all: impl Iterator<Item = &'a IpNet>) -> String {
+    let all: Vec<String> = all.map(|net| format!("\"{net}\"")).collect();
     format!("[{}]", all.join(", "))
 }
 
 fn health_table(health: &Health) -> String {
-    let Some(_) = health.check() else { return quoted("none") };
+    match health.check() {
+        Some(_) => table(health),
+        None => quoted("none"),
+    }
+}
+
+/// A table of words and numbers, on one line.
+fn table(of: &impl serde::Serialize) -> String {
     let mut table = String::new();
     // Words and numbers: cannot fail.
-    let _ = serde::Serialize::serialize(health, toml::ser::ValueSerializer::new(&mut table));
+    let _ = of.serialize(toml::ser::ValueSerializer::new(&mut table));
     table
 }
 

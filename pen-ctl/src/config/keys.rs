@@ -1,31 +1,36 @@
-//! Which keys a configuration file may have, and which it will have: checked before values, with their places.
+//! Which keys a configuration file may have: checked before values, with their places.
 
 use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
 use crate::check::HEALTH_KEYS;
+use crate::state::rate_limit::KEYS as RATE_LIMIT_KEYS;
 
 /// What a table may contain.
 struct Level {
     /// What the table is called in messages.
     name: &'static str,
     known: &'static [&'static str],
-    /// Named by the design, not built yet.
-    not_yet: &'static [&'static str],
     /// Keys whose values are tables (or arrays of tables) of their own.
     below: &'static [(&'static str, &'static Level)],
 }
 
 const FILE: Level = Level {
     name: "a configuration",
-    known: &["dataplane", "seed", "interfaces", "http", "tracking_clients", "service"],
-    not_yet: &["flood_inserts_per_cpu"],
+    known: &[
+        "dataplane",
+        "seed",
+        "interfaces",
+        "http",
+        "tracking_clients",
+        "flood_inserts_per_cpu",
+        "service",
+    ],
     below: &[("interfaces", &INTERFACE), ("service", &SERVICE)],
 };
 
-const INTERFACE: Level =
-    Level { name: "an interface", known: &["name", "mode", "announce"], not_yet: &[], below: &[] };
+const INTERFACE: Level = Level { name: "an interface", known: &["name", "mode", "announce"], below: &[] };
 
 const SERVICE: Level = Level {
     name: "a service",
@@ -39,6 +44,9 @@ const SERVICE: Level = Level {
         "transition",
         "on_empty",
         "health",
+        "allow",
+        "deny",
+        "rate_limit",
         "panic",
         "slow_start",
         "on_change",
@@ -52,19 +60,19 @@ const SERVICE: Level = Level {
         "on_down",
         "backend",
     ],
-    not_yet: &["allow", "deny", "rate_limit"],
-    below: &[("backend", &BACKEND), ("health", &HEALTH)],
+    below: &[("backend", &BACKEND), ("health", &HEALTH), ("rate_limit", &RATE_LIMIT)],
 };
 
 const BACKEND: Level = Level {
     name: "a backend",
     known: &["address", "weight", "priority", "mac", "vlan", "state", "health", "soft_limit", "hard_limit"],
-    not_yet: &[],
     below: &[("health", &HEALTH)],
 };
 
 /// Which of them a kind takes is for [`crate::check`] to say.
-const HEALTH: Level = Level { name: "a health check", known: HEALTH_KEYS, not_yet: &[], below: &[] };
+const HEALTH: Level = Level { name: "a health check", known: HEALTH_KEYS, below: &[] };
+
+const RATE_LIMIT: Level = Level { name: "a rate limit", known: RATE_LIMIT_KEYS, below: &[] };
 
 /// Finds the first key that should not be there: where it is, and what to say.
 pub(super) fn check(file: &DeTable<'_>) -> Result<(), (Range<usize>, String)> {
@@ -74,12 +82,6 @@ pub(super) fn check(file: &DeTable<'_>) -> Result<(), (Range<usize>, String)> {
 fn table(table: &DeTable<'_>, level: &Level) -> Result<(), (Range<usize>, String)> {
     for (key, content) in table.iter() {
         let name: &str = key.get_ref();
-        if level.not_yet.contains(&name) {
-            return Err((
-                key.span(),
-                format!("`{name}` of {} is not supported yet; leave it out", level.name),
-            ));
-        }
         if !level.known.contains(&name) {
             let known = level.known.join(", ");
             return Err((key.span(), format!("unknown key `{name}` in {}; known are {known}", level.name)));

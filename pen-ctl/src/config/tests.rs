@@ -21,8 +21,19 @@ fn says(text: &str, place: &str, why: &str) {
 fn the_shipped_example_works_and_shows_every_key() {
     let config = Config::parse("pen.example.toml", EXAMPLE).unwrap();
     assert!(!config.onto(&Desired::new(1)).unwrap().services.is_empty());
-    for key in ["seed", "interfaces", "tracking_clients", "affinity", "tracking_timeout", "on_empty", "vlan"]
-    {
+    for key in [
+        "seed",
+        "interfaces",
+        "tracking_clients",
+        "flood_inserts_per_cpu",
+        "affinity",
+        "tracking_timeout",
+        "on_empty",
+        "allow",
+        "deny",
+        "rate_limit",
+        "vlan",
+    ] {
         assert!(EXAMPLE.contains(&format!("{key} = ")), "the example does not show {key}");
     }
 }
@@ -32,6 +43,17 @@ fn all_that_a_file_can_say_is_kept_by_the_state_as_it_was() {
     let desired = Config::parse("pen.example.toml", EXAMPLE).unwrap().onto(&Desired::new(1)).unwrap();
     let kept = serde_json::to_string(&desired).unwrap();
     assert_eq!(serde_json::from_str::<Desired>(&kept).unwrap(), desired);
+}
+
+#[test]
+fn a_state_that_an_older_pen_wrote_is_read_and_one_with_nothing_new_is_read_by_an_older_pen() {
+    let text = "[[service]]\nname = 'web'\nvip = '10.0.0.100:80/tcp'\n";
+    let desired = Config::parse("pen.toml", text).unwrap().onto(&Desired::new(1)).unwrap();
+    let kept = serde_json::to_string(&desired).unwrap();
+    for key in ["allow", "deny", "rate_limit", "flood_inserts_per_cpu"] {
+        assert!(!kept.contains(key), "{kept}");
+    }
+    assert_eq!(serde_json::from_str::<Desired>(&kept).unwrap().flood_inserts_per_cpu, 100_000);
 }
 
 #[test]
@@ -98,12 +120,25 @@ fn what_breaks_a_rule_is_told_where_it_is_written() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_as_such() {
+fn values_that_cannot_be_are_told_with_what_can() {
     let service = "[[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\n";
-    says("flood_inserts_per_cpu = 1", "1:1", "not supported yet");
+    says("flood_inserts_per_cpu = 1000000001", "1:25", "0 to 1000000000");
     says("http = \"localhost:9080\"", "1:8", "127.0.0.1:9080 or [::1]:9080");
     says("http = 9080", "1:8", "string");
-    says(&format!("{service}rate_limit = 5"), "4:1", "not supported yet");
+    says(&format!("{service}rate_limit = 5"), "4:14", "a table such as { packets = 10000, flows = 100 }");
+    says(
+        &format!("{service}rate_limit = {{ packets = 1, speed = 2 }}"),
+        "4:29",
+        "unknown key `speed` in a rate limit",
+    );
+    says(&format!("{service}rate_limit = {{ flows = 0 }}"), "4:24", "1 to 10000000");
+    says(&format!("{service}rate_limit = {{ packets_burst = 5 }}"), "4:14", "give `packets`, too");
+    says(
+        &format!("{service}allow = [\"10.0.0.0/8\", \"10.0.0.1/8\"]"),
+        "4:24",
+        "write 10.0.0.0/8 or 10.0.0.1",
+    );
+    says(&format!("{service}deny = \"10.0.0.1\""), "4:8", "a list of prefixes");
     says(&format!("{service}health = {{ kind = \"ping\" }}"), "4:19", "unknown health check `ping`");
     says(&format!("{service}health = {{ kind = \"tcp\", path = \"/\" }}"), "4:10", "takes no key `path`");
 }
@@ -153,6 +188,8 @@ fn the_shipped_proxy_example_works_and_shows_every_key_of_the_proxy() {
         "proxy_protocol",
         "proxy_protocol_from",
         "on_down",
+        "allow",
+        "deny",
         "soft_limit",
         "hard_limit",
     ] {

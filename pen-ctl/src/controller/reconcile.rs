@@ -31,7 +31,7 @@ pub(super) enum Subject {
 impl Subject {
     fn of(operation: &Operation) -> Self {
         match operation {
-            Operation::SetSeed(_) => Self::Everything,
+            Operation::SetSeed(_) | Operation::SetFlood(_) => Self::Everything,
             Operation::Attach { name, .. } | Operation::Detach { name } => Self::Interface(name.clone()),
             Operation::SetService { key, .. }
             | Operation::RemoveService { key }

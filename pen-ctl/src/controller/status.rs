@@ -6,8 +6,8 @@ use super::Controller;
 use super::change::no_backend;
 use super::reconcile::Subject;
 use crate::api::document::{
-    BackendDocument, ControllerDocument, HealthDocument, InterfaceDocument, InterfaceList, InterfaceState,
-    PacketsDocument, ProxyDocument, ServiceDocument, StatusDocument,
+    AccessDocument, BackendDocument, ControllerDocument, HealthDocument, InterfaceDocument, InterfaceList,
+    InterfaceState, PacketsDocument, ProxyDocument, ServiceDocument, StatusDocument,
 };
 use crate::api::{ApiError, Reply};
 use crate::dataplane::{
@@ -206,6 +206,8 @@ impl Controller {
             slots_in_transition: self.slots_in_transition(service),
             on_empty: service.on_empty,
             health: service.effective_health(self.kind()),
+            access: AccessDocument { allow: service.allow.len(), deny: service.deny.len() },
+            rate_limit: service.rate_limit,
             panic: service.panic,
             slow_start: service.slow_start,
             on_change: service.on_change.clone(),

@@ -135,6 +135,7 @@ impl Inner {
         };
         match operation {
             Operation::SetSeed(seed) => self.observed.seed = *seed,
+            Operation::SetFlood(limit) => self.observed.flood_inserts_per_cpu = *limit,
             Operation::Attach { name, target } => {
                 if let Some(why) = self.occupied.get(name) {
                     let what = format!("attach to {name}");

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use mio::Waker;
 use socket2::Socket;
 
+pub mod access;
 pub mod choose;
 pub mod count;
 pub mod endpoint;

@@ -34,6 +34,7 @@ mod directory;
 mod egress;
 mod error;
 mod features;
+mod flood;
 mod foreign;
 mod generic_netlink;
 mod grace;
@@ -87,6 +88,8 @@ pub struct XdpPlane {
     interfaces: BTreeMap<String, InterfaceTarget>,
     /// VLAN tags that interfaces (by index) took off frames before we came, as the directory records them.
     stripped: BTreeMap<u32, u64>,
+    /// Newcomers that one CPU remembers a second, as it was asked for.
+    flood_inserts_per_cpu: u32,
     /// Slot tables by service id.
     tables: BTreeMap<u16, Table>,
     /// Who has a backend index, by service id and address.
@@ -121,6 +124,7 @@ impl DataPlane for XdpPlane {
     fn apply(&mut self, operation: &Operation) -> Result<(), DataPlaneError> {
         match operation {
             Operation::SetSeed(seed) => self.set_seed(*seed),
+            Operation::SetFlood(limit) => self.set_flood(*limit),
             Operation::Attach { name, target } => self.attach(name, target),
             Operation::Detach { name } => self.detach(name),
             Operation::SetService { key, settings } => self.set_service(key, settings),

@@ -396,7 +396,7 @@ mod tests {
         has("controller.rs", "there is no service");
         has("client.rs", "no controller answers");
         // In a tuple, of a helper, of a variable, of serde, of a method, of a closure for a name.
-        has("config/keys.rs", "is not supported yet; leave it out");
+        has("config/keys.rs", "unknown key `{name}` in {}");
         has("server/tcp.rs", "somebody else listens there");
         has("server/clients.rs", "nobody is named to be forgotten");
         has("state/text.rs", "a duration in quotes");

@@ -75,11 +75,13 @@ prop_compose! {
 prop_compose! {
     fn any_target()(
         seed in 0u64..2,
+        flood_inserts_per_cpu in 0u32..2,
         interfaces in prop::collection::btree_map("eth[0-2]", (2u32..5, any::<bool>()), 0..3),
         services in prop::collection::btree_map(0u8..3, any_service(), 0..3),
     ) -> Target {
         Target {
             seed,
+            flood_inserts_per_cpu,
             interfaces: interfaces.into_iter().map(|(name, (index, a))| (name, interface(index, a))).collect(),
             services: services.into_iter().map(|(n, service)| (key(n), service)).collect(),
         }
@@ -116,6 +118,7 @@ fn newcomers_meet_only_the_serving(before: &Observed, after: &Observed, step: &O
 fn assert_reached(plane: &mut FakePlane, target: &Target) {
     let observed = plane.observe().unwrap();
     assert_eq!(observed.seed, target.seed);
+    assert_eq!(observed.flood_inserts_per_cpu, target.flood_inserts_per_cpu);
     assert!(observed.services.keys().eq(target.services.keys()));
     for (key, wanted) in &target.services {
         let found = &observed.services[key];
@@ -164,7 +167,7 @@ proptest! {
 fn one(backends: &[(u8, bool)]) -> Target {
     let backends = backends.iter().map(|(n, serving)| (*n, (*serving, 0, 1))).collect();
     let services = BTreeMap::from([(key(0), service(backends, Tracking::Full, false))]);
-    Target { seed: 1, interfaces: BTreeMap::new(), services }
+    Target { seed: 1, services, ..Target::default() }
 }
 
 fn kinds(steps: &[Operation]) -> Vec<&'static str> {
@@ -175,6 +178,7 @@ fn kinds(steps: &[Operation]) -> Vec<&'static str> {
         Operation::RemoveService { .. } => "remove service",
         Operation::SetService { .. } => "service",
         Operation::SetSeed(_) => "seed",
+        Operation::SetFlood(_) => "flood",
         Operation::Attach { .. } => "attach",
         Operation::Detach { .. } => "detach",
     };
@@ -192,11 +196,21 @@ fn the_table_forgets_who_stops_before_it_is_marked_and_names_who_starts_after() 
 }
 
 #[test]
+fn another_limit_for_floods_is_all_that_is_set() {
+    let mut plane = FakePlane::default();
+    let target = one(&[(1, true)]);
+    carry_out(&mut plane, &target);
+    let target = Target { flood_inserts_per_cpu: 5, ..target };
+    assert_eq!(carry_out(&mut plane, &target), [Operation::SetFlood(5)]);
+    assert_eq!(carry_out(&mut plane, &target), []);
+}
+
+#[test]
 fn an_interface_that_was_renamed_is_let_go_first() {
     let mut plane = FakePlane::default();
     let named = |name: &str, index| {
         let interfaces = BTreeMap::from([(name.to_owned(), interface(index, true))]);
-        Target { seed: 0, interfaces, services: BTreeMap::new() }
+        Target { interfaces, ..Target::default() }
     };
     carry_out(&mut plane, &named("eth0", 2));
     assert_eq!(kinds(&carry_out(&mut plane, &named("lan0", 2))), ["detach", "attach"]);

@@ -6,6 +6,10 @@ use crate::api::event::Kind;
 use crate::api::{Interfaces, Request};
 use crate::journal::Note;
 use crate::state::desired::InterfaceSpec;
+use crate::state::spec::ServiceSpec;
+
+/// Prefixes of a list that are told one by one.
+const LISTED: usize = 16;
 
 /// What was asked for by a user, and what it is about.
 pub(super) fn note(request: &Request, user: Option<u32>) -> Note {
@@ -30,8 +34,10 @@ pub(super) fn note(request: &Request, user: Option<u32>) -> Note {
 /// What was asked for, in one line; for looks, that somebody looked.
 fn what(request: &Request) -> String {
     match request {
-        Request::ServiceAdd(spec) => format!("service added: {}", keys(spec)),
-        Request::ServiceSet { name, spec } => format!("service {} set: {}", name.escape_debug(), keys(spec)),
+        Request::ServiceAdd(spec) => format!("service added: {}", service_keys(spec)),
+        Request::ServiceSet { name, spec } => {
+            format!("service {} set: {}", name.escape_debug(), service_keys(spec))
+        }
         Request::ServiceRemove { name } => format!("service {} removed", name.escape_debug()),
         Request::BackendAdd { service, spec } => {
             format!("backend added to service {}: {}", service.escape_debug(), keys(spec))
@@ -81,6 +87,18 @@ fn keys(spec: &impl Serialize) -> String {
     serde_json::to_string(spec).unwrap_or_default()
 }
 
+/// The same of a service. Lists that are too long for a line are counted behind it.
+fn service_keys(spec: &ServiceSpec) -> String {
+    let mut short = spec.clone();
+    let mut counted = String::new();
+    for (key, list) in [("allow", &mut short.allow), ("deny", &mut short.deny)] {
+        if let Some(long) = list.take_if(|list| list.len() > LISTED) {
+            counted.push_str(&format!(", {key} of {} prefixes", long.len()));
+        }
+    }
+    keys(&short) + &counted
+}
+
 fn interface(spec: &InterfaceSpec) -> String {
     let quiet = if spec.announce { "" } else { ", no announcements" };
     format!("{} (mode {}{quiet})", spec.name.escape_debug(), keys(&spec.mode).trim_matches('"'))
@@ -101,6 +119,23 @@ mod tests {
         assert!(!what(&forged).contains('\n'));
         let attach = Request::Attach(vec![InterfaceSpec::new("eth0")]);
         assert_eq!(what(&attach), "interfaces to be attached: eth0 (mode auto)");
+    }
+
+    #[test]
+    fn long_lists_are_counted() {
+        let list = |count: u32| {
+            (0..count).map(|n| std::net::IpAddr::from(std::net::Ipv4Addr::from(n)).into()).collect()
+        };
+        let spec = ServiceSpec {
+            panic: Some(5),
+            deny: Some(list(100_000)),
+            allow: Some(list(1)),
+            ..ServiceSpec::default()
+        };
+        assert_eq!(
+            what(&Request::ServiceSet { name: "web".into(), spec }),
+            r#"service web set: {"allow":["0.0.0.0/32"],"panic":5}, deny of 100000 prefixes"#
+        );
     }
 
     #[test]

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::text;
 use crate::check::{self, Check, DnsCheck, Health};
 use crate::dataplane::{
-    AccessList, Affinity, AttachMode, BackendAddress, Kind, Mac, OnDown, OnEmpty, Protocol, ProxyProtocol,
-    ProxySettings, Scheduler, ServiceKey, ServiceSettings, Tracking,
+    AccessList, Affinity, AttachMode, BackendAddress, Kind, Mac, OnDown, OnEmpty, Prefixes, Protocol,
+    ProxyProtocol, ProxySettings, RateLimit, Scheduler, ServiceKey, ServiceSettings, Tracking,
 };
 
 /// Entries of each tracking table where the file does not say.
 pub const DEFAULT_TRACKING_CLIENTS: u32 = 262_144;
+/// Newcomers that one CPU remembers a second where the file does not say.
+pub const DEFAULT_FLOOD_INSERTS: u32 = 100_000;
 /// How long a window of changing owners stays open where nothing else is said.
 pub const DEFAULT_TRANSITION: Duration = Duration::from_secs(600);
 /// Where name servers listen.
@@ -35,6 +37,9 @@ pub struct Desired {
     pub http: Option<SocketAddr>,
     /// Entries of each tracking table (one for IPv4, one for IPv6).
     pub tracking_clients: u32,
+    /// Newcomers that one CPU remembers a second, others are chosen for by slot alone; 0 = all of them.
+    #[serde(default = "flood_inserts", skip_serializing_if = "is_flood_inserts")]
+    pub flood_inserts_per_cpu: u32,
     /// Services, in the order they were added.
     #[serde(default)]
     pub services: Vec<Service>,
@@ -80,6 +85,15 @@ pub struct Service {
     /// How its backends are checked; `None` = by default ([`Service::default_health`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Prefixes of clients that are let in, all others are refused; empty = all are let in.
+    #[serde(default, skip_serializing_if = "Prefixes::is_empty")]
+    pub allow: Prefixes,
+    /// Prefixes of clients that are refused; empty = none.
+    #[serde(default, skip_serializing_if = "Prefixes::is_empty")]
+    pub deny: Prefixes,
+    /// How much of it one source prefix may ask for; `None` = as much as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
     /// In percent: when fewer of its backends serve, all that are not down by order do; 0 = never.
     #[serde(default, skip_serializing_if = "is_default")]
     pub panic: u8,
@@ -174,6 +188,7 @@ impl Desired {
             interfaces: Vec::new(),
             http: None,
             tracking_clients: DEFAULT_TRACKING_CLIENTS,
+            flood_inserts_per_cpu: DEFAULT_FLOOD_INSERTS,
             services: Vec::new(),
         }
     }
@@ -202,6 +217,9 @@ impl Service {
             transition: DEFAULT_TRANSITION,
             on_empty: OnEmpty::default(),
             health: None,
+            allow: Prefixes::default(),
+            deny: Prefixes::default(),
+            rate_limit: None,
             panic: 0,
             slow_start: Duration::ZERO,
             on_change: Vec::new(),
@@ -236,8 +254,8 @@ impl Service {
             tracking_timeout: self.tracking_timeout,
             transition: self.transition,
             on_empty: self.on_empty,
-            access: AccessList::default(),
-            rate_limit: None,
+            access: AccessList { allow: self.allow.clone(), deny: self.deny.clone() },
+            rate_limit: self.rate_limit,
             proxy: (kind == Kind::Proxy).then(|| self.proxy_settings()),
         }
     }
@@ -325,6 +343,14 @@ impl Backend {
 /// Left out of the stored state while nothing is said: an older pen can still read it.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+fn flood_inserts() -> u32 {
+    DEFAULT_FLOOD_INSERTS
+}
+
+fn is_flood_inserts(value: &u32) -> bool {
+    *value == DEFAULT_FLOOD_INSERTS
 }
 
 fn one() -> u16 {

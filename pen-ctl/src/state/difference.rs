@@ -2,13 +2,18 @@
 //!
 //! Compared is what the state's JSON says, key by key, so that a key which is added to the state is never left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::desired::{Backend, Desired, InterfaceSpec, Service};
+
+/// Keys whose values are lists of prefixes, which may be long.
+const LISTS: [&str; 2] = ["allow", "deny"];
+/// Prefixes of a list that are told one by one.
+const LISTED_PREFIXES: usize = 4;
 
 /// One thing that is other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,9 +64,9 @@ pub enum Kind {
 pub struct KeyChange {
     /// Which.
     pub key: String,
-    /// What it said; null = nothing.
+    /// What it said; null = nothing. Of a list of prefixes that is too long to read, how many there are, in words.
     pub old: Value,
-    /// What it says; null = nothing.
+    /// What it says; null = nothing. As `old`, with how many came and went.
     pub new: Value,
 }
 
@@ -86,7 +91,10 @@ pub fn between(old: &Desired, new: &Desired) -> Vec<Difference> {
 /// The keys of what concerns everything.
 fn settings(of: &Desired) -> Map<String, Value> {
     let bare = Desired { interfaces: Vec::new(), services: Vec::new(), ..of.clone() };
-    keys(&bare, &["interfaces", "services"])
+    let mut keys = keys(&bare, &["interfaces", "services"]);
+    // Left out of the stored state at its default, but no file is without it.
+    keys.insert("flood_inserts_per_cpu".to_owned(), of.flood_inserts_per_cpu.into());
+    keys
 }
 
 /// Something that has a name and keys and comes in lists.
@@ -217,7 +225,41 @@ fn changes(mut old: Map<String, Value>, new: Map<String, Value>) -> Vec<KeyChang
     }
     all.extend(old.into_iter().map(|(key, old)| KeyChange { key, old, new: Value::Null }));
     all.retain(|change| change.old != change.new);
+    all.iter_mut().filter(|change| LISTS.contains(&change.key.as_str())).for_each(KeyChange::shorten);
     all
+}
+
+impl KeyChange {
+    /// Says how many there are, and how many came and went, where there are too many to read.
+    fn shorten(&mut self) {
+        let (old, new) = (strings(&self.old), strings(&self.new));
+        if old.len().max(new.len()) <= LISTED_PREFIXES {
+            return;
+        }
+        let (came, went) = (new.difference(&old).count(), old.difference(&new).count());
+        let counted = |all: &BTreeSet<&str>| match all.len() {
+            1 => "1 prefix".to_owned(),
+            many => format!("{many} prefixes"),
+        };
+        let other = if old.is_empty() || new.is_empty() {
+            String::new()
+        } else {
+            format!(" ({came} added, {went} removed)")
+        };
+        let (before, after) = (counted(&old), format!("{}{other}", counted(&new)));
+        let say = |value: &mut Value, words: String| {
+            if !value.is_null() {
+                *value = words.into();
+            }
+        };
+        say(&mut self.old, before);
+        say(&mut self.new, after);
+    }
+}
+
+/// The strings of a list; none of anything else.
+fn strings(value: &Value) -> BTreeSet<&str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 impl fmt::Display for Difference {

@@ -12,7 +12,8 @@ use super::desired::{AdminState, Backend, Service};
 use super::text::{self, TextError};
 use crate::check::Health;
 use crate::dataplane::{
-    Affinity, BackendAddress, Mac, OnDown, OnEmpty, ProxyProtocol, Scheduler, ServiceKey, Tracking,
+    Affinity, BackendAddress, Mac, OnDown, OnEmpty, Prefixes, ProxyProtocol, RateLimit, Scheduler,
+    ServiceKey, Tracking,
 };
 
 /// Keys of a service.
@@ -46,6 +47,15 @@ pub struct ServiceSpec {
     /// How its backends are checked; `null` = by default.
     #[serde(deserialize_with = "text::nullable", skip_serializing_if = "Option::is_none")]
     pub health: Option<Option<Health>>,
+    /// Prefixes of clients that are let in, all others are refused; empty = all are let in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Prefixes>,
+    /// Prefixes of clients that are refused; empty = none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Prefixes>,
+    /// How much of it one source prefix may ask for; `null` = as much as it likes.
+    #[serde(deserialize_with = "text::nullable", skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<Option<RateLimit>>,
     /// In percent: when fewer of its backends serve, all that are not down by order do; 0 = never.
     #[serde(deserialize_with = "text::number::panic", skip_serializing_if = "Option::is_none")]
     pub panic: Option<u8>,
@@ -165,6 +175,9 @@ impl ServiceSpec {
         set(&mut service.transition, &self.transition);
         set(&mut service.on_empty, &self.on_empty);
         set(&mut service.health, &self.health);
+        set(&mut service.allow, &self.allow);
+        set(&mut service.deny, &self.deny);
+        set(&mut service.rate_limit, &self.rate_limit);
         set(&mut service.panic, &self.panic);
         set(&mut service.slow_start, &self.slow_start);
         set(&mut service.on_change, &self.on_change);

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
@@ -13,8 +12,11 @@ use crate::dataplane::{Mac, Protocol, ServiceKey, VipAddress};
 
 mod nullable;
 pub(crate) mod number;
+mod prefixes;
 
 pub(crate) use nullable::{nullable, nullable_duration, write_nullable_duration};
+pub(crate) use prefixes::optional_prefixes;
+pub use prefixes::{network, prefix};
 
 /// A text that does not say what it should: one line, with what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -236,56 +238,6 @@ pub mod optional_seed {
     /// Reads 1 to 16 hexadecimal digits.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
         seed::deserialize(deserializer).map(Some)
-    }
-}
-
-/// Reads an address, or a prefix: `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/32`.
-///
-/// # Errors
-/// It is neither.
-pub fn prefix(text: &str) -> Result<IpNet, TextError> {
-    let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    net.ok_or_else(|| {
-        let shown = text.escape_debug();
-        TextError(format!("`{shown}` is neither an address nor a prefix; write 192.0.2.7 or 192.0.2.0/24"))
-    })
-}
-
-/// Reads an address, or all of a network: a prefix of which more is said than counts is more likely a mistake.
-///
-/// # Errors
-/// It is neither.
-pub fn network(text: &str) -> Result<IpNet, TextError> {
-    let net = prefix(text)?;
-    match net.trunc() {
-        whole if whole == net => Ok(net),
-        whole => Err(TextError(format!(
-            "`{net}` is an address with the length of a prefix; write {whole} or {}",
-            net.addr()
-        ))),
-    }
-}
-
-/// serde form of an optional list of prefixes.
-pub(crate) mod optional_prefixes {
-    use super::*;
-
-    pub(crate) fn serialize<S: Serializer>(
-        value: &Option<Vec<IpNet>>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        value.serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<IpNet>>, D::Error> {
-        struct Prefix(IpNet);
-        impl<'de> Deserialize<'de> for Prefix {
-            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                parsed(d, "an address or a prefix such as \"192.0.2.0/24\"", network).map(Self)
-            }
-        }
-        let all: Vec<Prefix> = Vec::deserialize(d)?;
-        Ok(Some(all.into_iter().map(|Prefix(net)| net).collect()))
     }
 }
 

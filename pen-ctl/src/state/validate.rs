@@ -13,6 +13,7 @@ use crate::api::{ApiError, ErrorCode};
 use crate::check::{Health, rules};
 use crate::dataplane::{Affinity, Kind, Mac, Tracking};
 
+mod guard;
 mod proxy;
 mod xdp;
 
@@ -26,6 +27,8 @@ pub const NAME_MAX: usize = 63;
 pub const WEIGHTS: std::ops::RangeInclusive<u16> = 1..=1000;
 /// Entries of a tracking table allowed.
 pub const TRACKING_CLIENTS: std::ops::RangeInclusive<u32> = 1024..=16_777_216;
+/// Newcomers that one CPU may remember a second.
+pub const FLOOD_INSERTS_MAX: u32 = 1_000_000_000;
 /// How long a window may stay open at most.
 pub const TRANSITION_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest time for a share to grow.
@@ -74,6 +77,12 @@ fn common(desired: &Desired) -> Result<(), ApiError> {
         return Err(ApiError::invalid(
             format!("tracking_clients = {} is out of range", desired.tracking_clients),
             format!("use {} to {}", TRACKING_CLIENTS.start(), TRACKING_CLIENTS.end()),
+        ));
+    }
+    if desired.flood_inserts_per_cpu > FLOOD_INSERTS_MAX {
+        return Err(ApiError::invalid(
+            format!("flood_inserts_per_cpu = {} is out of range", desired.flood_inserts_per_cpu),
+            format!("use 0 to {FLOOD_INSERTS_MAX}"),
         ));
     }
     services_together(&desired.services)?;
@@ -142,6 +151,7 @@ fn service(service: &Service) -> Result<(), ApiError> {
     if let Some(own) = &service.health {
         health(service, own).map_err(|why| wrong(why.0, why.1))?;
     }
+    guard::guard(service)?;
     backends(service)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pen_ctl::dataplane::proxy::preface::Version;
 use pen_ctl::dataplane::proxy::single::{Config, Single};
-use pen_ctl::dataplane::{Protocol, Scheduler, Tracking};
+use pen_ctl::dataplane::{AccessList, Protocol, Scheduler, Tracking};
 
 use crate::place::{PATIENCE, address, config, connect, connect_from, echo, eventually, name, turns, with};
 use crate::told::{V4, V6, header, recorder};
@@ -46,6 +46,29 @@ fn a_header_is_understood_though_it_comes_one_byte_at_a_time_and_its_backend_nev
         client.shutdown(Shutdown::Write).unwrap();
         assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), b"payload");
     }
+}
+
+#[test]
+fn who_is_named_must_be_let_in_and_who_names_them_is_trusted() {
+    let (backend, hears) = recorder(V4);
+    let list = |text: &str| [text.parse().unwrap()].into_iter().collect();
+    let access = AccessList { allow: list("127.0.0.0/24"), deny: list("127.0.0.1/32") };
+    let config = with(trusting(turns(&[backend])), |settings| settings.access = access);
+    let proxy = Single::start(config).unwrap();
+    let speak = |words: &[u8]| {
+        let mut client = connect(&proxy);
+        client.write_all(&[words, b"payload"].concat()).unwrap();
+        client
+    };
+    let (from, to) = ends(9);
+    for header in [header(Version::V2, false, from, to), b"PROXY UNKNOWN\r\n".to_vec()] {
+        speak(&header).shutdown(Shutdown::Write).unwrap();
+        assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), b"payload");
+    }
+    let elsewhere = "192.0.2.9:4711".parse().unwrap();
+    let mut refused = speak(&header(Version::V2, false, elsewhere, to));
+    assert_eq!(refused.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert!(hears.try_recv().is_err());
 }
 
 #[test]

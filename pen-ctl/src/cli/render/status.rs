@@ -8,8 +8,8 @@ use pen_common::abi::SLOTS;
 use super::table::{Cell, Table};
 use super::{Style, Tone, bytes, number, span};
 use crate::api::document::{
-    BackendDocument, InterfaceDocument, InterfaceState, PacketsDocument, ServiceDocument, StatusDocument,
-    TrackingDocument,
+    AccessDocument, BackendDocument, InterfaceDocument, InterfaceState, PacketsDocument, ServiceDocument,
+    StatusDocument, TrackingDocument,
 };
 use crate::check::Health;
 use crate::dataplane::{AttachMode, HealthStatus, Kind, TableUse};
@@ -178,6 +178,7 @@ pub fn service(service: &ServiceDocument, view: View) -> String {
         Some(proxy) => settings.extend(connections::settings(proxy)),
     }
     settings.push(("health", check(&service.health)));
+    settings.extend(guard(service));
     settings.extend(policy(service));
     let mut table = Table::plain();
     for (key, value) in settings {
@@ -186,6 +187,20 @@ pub fn service(service: &ServiceDocument, view: View) -> String {
     let warning = |text: &String| view.style.paint(Tone::Attention, &format!("! {text}\n"));
     let warnings: String = service.warnings.iter().map(warning).collect();
     format!("{warnings}{}\n{}", table.render(0, view.style).trim_end(), with_backends(service, view))
+}
+
+/// Who may use it, and how much of it, as far as anything was said.
+fn guard(service: &ServiceDocument) -> Vec<(&'static str, String)> {
+    let prefixes = |count: usize| match count {
+        1 => "1 prefix (pen-ctl export shows it)".to_owned(),
+        many => format!("{} prefixes (pen-ctl export shows them)", number(many as u64)),
+    };
+    let AccessDocument { allow, deny } = service.access;
+    let mut settings = Vec::new();
+    settings.extend((allow > 0).then(|| ("allow", prefixes(allow))));
+    settings.extend((deny > 0).then(|| ("deny", prefixes(deny))));
+    settings.extend(service.rate_limit.map(|limit| ("rate limit", limit.to_string())));
+    settings
 }
 
 /// What follows from health, as far as anything was said.

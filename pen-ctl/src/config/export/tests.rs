@@ -10,7 +10,8 @@ use super::*;
 use crate::check::{Check, Pace};
 use crate::config::Config;
 use crate::dataplane::{
-    Affinity, BackendAddress, Mac, OnDown, OnEmpty, Protocol, ProxyProtocol, Scheduler, ServiceKey, Tracking,
+    Affinity, BackendAddress, Mac, OnDown, OnEmpty, Protocol, ProxyProtocol, Rate, RateLimit, Scheduler,
+    ServiceKey, Tracking,
 };
 use crate::state::text::LAST_SECOND;
 use crate::state::validate;
@@ -59,6 +60,33 @@ type ProxyKeys = (
     Vec<IpNet>,
     OnDown,
 );
+
+/// Prefixes of either family, each in one of two lists.
+fn access() -> impl Strategy<Value = (Prefixes, Prefixes)> {
+    let prefix = prop_oneof![
+        (any::<u32>(), 0u8..=32).prop_map(|(address, bits)| (std::net::Ipv4Addr::from(address).into(), bits)),
+        (any::<u128>(), 0u8..=128)
+            .prop_map(|(address, bits)| (std::net::Ipv6Addr::from(address).into(), bits)),
+    ];
+    let prefix = prefix.prop_map(|(address, bits)| IpNet::new(address, bits).unwrap().trunc());
+    proptest::collection::btree_map(prefix, any::<bool>(), 0..12).prop_map(|all| {
+        let of = |wanted| all.iter().filter(|(_, allow)| **allow == wanted).map(|(net, _)| *net).collect();
+        (of(true), of(false))
+    })
+}
+
+fn rate_limit() -> impl Strategy<Value = RateLimit> {
+    let rate =
+        || (1u32..=10_000_000, 1u32..=10_000_000).prop_map(|(per_second, burst)| Rate { per_second, burst });
+    let either = (rate(), option::of(rate()), any::<bool>())
+        .prop_map(|(one, other, packets)| if packets { (Some(one), other) } else { (other, Some(one)) });
+    (either, 0u8..=32, 0u8..=128).prop_map(|((packets, flows), prefix_v4, prefix_v6)| RateLimit {
+        packets,
+        flows,
+        prefix_v4,
+        prefix_v6,
+    })
+}
 
 /// Nothing said, half the time.
 fn proxy_keys() -> impl Strategy<Value = Option<ProxyKeys>> {
@@ -130,7 +158,7 @@ fn service() -> impl Strategy<Value = Service> {
         words,
         times,
         option::of(health()),
-        (vec(backend(), 0..5), proxy_keys()),
+        (vec(backend(), 0..5), proxy_keys(), option::of((access(), option::of(rate_limit())))),
     )
         .prop_map(
             |(
@@ -139,7 +167,7 @@ fn service() -> impl Strategy<Value = Service> {
                 (affinity, tracking, scheduler, on_empty),
                 times,
                 health,
-                (backends, proxy),
+                (backends, proxy, guard),
             )| {
                 let mut service = Service {
                     name,
@@ -163,6 +191,9 @@ fn service() -> impl Strategy<Value = Service> {
                     (service.transparent, service.proxy_protocol) = (transparent, version);
                     (service.proxy_protocol_from, service.on_down) = (from, on_down);
                 }
+                if let Some(((allow, deny), limit)) = guard {
+                    (service.allow, service.deny, service.rate_limit) = (allow, deny, limit);
+                }
                 service
             },
         )
@@ -179,6 +210,7 @@ prop_compose! {
     fn desired()(
         seed: u64,
         tracking_clients in 1024u32..=16_777_216,
+        flood_inserts_per_cpu in 0u32..=1_000_000_000,
         http in option::of(any::<(std::net::IpAddr, u16)>().prop_map(std::net::SocketAddr::from)),
         interfaces in vec(interface_spec(), 0..4),
         services in vec(service(), 0..4),
@@ -191,7 +223,7 @@ prop_compose! {
             let mut addresses = BTreeSet::new();
             service.backends.retain(|backend| addresses.insert(backend.address));
         }
-        Desired { seed, interfaces, tracking_clients, http, services }
+        Desired { seed, interfaces, tracking_clients, flood_inserts_per_cpu, http, services }
     }
 }
 
@@ -247,6 +279,7 @@ fn an_export_is_written_for_people() {
     let expected = r#"seed = "000000000000001f"
 interfaces = ["eth0", { name = "eth1", mode = "generic" }]
 tracking_clients = 262144
+flood_inserts_per_cpu = 100000
 
 [[service]]
 name = "web"

@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::configuration::How;
 use crate::api::document::InterfaceState;
+use crate::dataplane::Prefixes;
 
 const FILE: &str = "interfaces = ['eth0', 'eth7']\n[[service]]\nname = 'web'\nvip = '10.0.0.100:80/tcp'\n\
                     backend = [{ address = '10.0.0.11' }, { address = '10.0.0.12' }]\n";
@@ -63,6 +64,35 @@ fn a_reload_applies_the_file_again_and_a_wrong_one_changes_nothing() {
     let broken: Vec<_> = warnings.iter().filter(|warning| warning.contains("pen.toml")).collect();
     assert!(matches!(broken[..], [one] if one.contains("5:41: unknown key `adress`")), "{warnings:?}");
     assert!(!broken[0].contains("SIGHUP"), "it would not be applied: {broken:?}");
+}
+
+#[test]
+fn another_limit_for_floods_is_in_force_at_once_and_back_at_its_default_when_a_file_says_none() {
+    let mut bench = Bench::with_web();
+    let apply = |text: String| Request::Apply { file: "pen.toml".into(), text, how: How::default() };
+    assert_eq!(bench.plane.lock().observed.flood_inserts_per_cpu, 100_000);
+    bench.operations();
+    bench.done(apply(format!("flood_inserts_per_cpu = 0\n{FILE}")));
+    assert!(bench.operations().contains(&Operation::SetFlood(0)));
+    bench.done(apply(FILE.to_owned()));
+    assert_eq!(bench.plane.lock().observed.flood_inserts_per_cpu, 100_000);
+}
+
+#[test]
+fn who_may_use_a_service_is_handed_to_the_data_plane() {
+    let mut bench = Bench::with_web();
+    let keys = "allow = ['10.0.0.0/8']\ndeny = ['10.1.0.0/16', '10.1.0.0/16']\nrate_limit = { packets = 5 }\nbackend";
+    let text = FILE.replacen("backend", keys, 1);
+    bench.done(Request::Apply { file: "pen.toml".into(), text, how: How::default() });
+    let observed = bench.plane.lock().observed.clone();
+    let settings = &observed.services.values().next().unwrap().settings;
+    let shown = |list: &Prefixes| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(shown(&settings.access.allow), ["10.0.0.0/8"]);
+    assert_eq!(shown(&settings.access.deny), ["10.1.0.0/16"]);
+    assert_eq!(settings.rate_limit, "packets=5".parse().ok());
+    let service = bench.status().services.remove(0);
+    assert_eq!((service.access.allow, service.access.deny), (1, 1));
+    assert_eq!(service.rate_limit, settings.rate_limit);
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub struct ServiceCounts {
     pub accepted: Count,
     /// Clients that no backend would have.
     pub turned_away: Count,
+    /// Clients (of UDP, datagrams) that the access list refused.
+    pub denied: Count,
 }
 
 /// What all workers counted of a backend, or of several.

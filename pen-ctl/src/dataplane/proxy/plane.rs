@@ -34,6 +34,8 @@ pub struct ProxyPlane {
     /// Clients that each service remembers at most.
     clients: usize,
     seed: u64,
+    /// Kept for whoever asks, and without effect: it is about packets.
+    flood_inserts_per_cpu: u32,
     /// Those that are there; a successor finds them here, too.
     services: Estate,
     /// Services that were removed and may have connections.
@@ -42,6 +44,8 @@ pub struct ProxyPlane {
     gone: Totals,
     /// Entries that services which were removed had made.
     gone_inserted: Inserted,
+    /// Connections and datagrams that the access lists of services which were removed had refused.
+    gone_denied: u64,
 }
 
 /// Starts the proxy with one worker for each processor.
@@ -60,10 +64,12 @@ impl ProxyPlane {
             proxy,
             clients,
             seed: 0,
+            flood_inserts_per_cpu: 0,
             services: Estate::default(),
             leaving: Vec::new(),
             gone: Totals::default(),
             gone_inserted: Inserted::default(),
+            gone_denied: 0,
         }
     }
 
@@ -137,6 +143,7 @@ impl ProxyPlane {
         let [v4, v6] = held.service.chooser().memory.churn();
         self.gone_inserted.v4 += v4.inserted;
         self.gone_inserted.v6 += v6.inserted;
+        self.gone_denied += held.service.denied();
         self.leaving.push(held.service);
     }
 
@@ -193,7 +200,12 @@ impl DataPlane for ProxyPlane {
             }
         }
         let held = services.iter().map(|(key, held)| (*key, held.observed.clone()));
-        Ok(Observed { seed: self.seed, interfaces: BTreeMap::new(), services: held.collect() })
+        Ok(Observed {
+            seed: self.seed,
+            flood_inserts_per_cpu: self.flood_inserts_per_cpu,
+            interfaces: BTreeMap::new(),
+            services: held.collect(),
+        })
     }
 
     fn apply(&mut self, operation: &Operation) -> Result<(), DataPlaneError> {
@@ -204,6 +216,7 @@ impl DataPlane for ProxyPlane {
                     held.refresh(key, *seed, &self.proxy);
                 }
             }
+            Operation::SetFlood(limit) => self.flood_inserts_per_cpu = *limit,
             Operation::Attach { name, .. } => {
                 return Err(DataPlaneError {
                     what: format!("attach to {name}"),
@@ -240,16 +253,18 @@ impl DataPlane for ProxyPlane {
         let traffic = |totals: Totals| Traffic { packets: totals.datagrams, bytes: totals.received };
         let removed_services = traffic(self.gone());
         let mut counters = Counters { removed_services, ..Counters::default() };
-        let mut turned_away = 0;
+        let (mut turned_away, mut denied) = (0, self.gone_denied);
         for (key, held) in self.services.lock().iter() {
             for (address, member) in held.members(key) {
                 counters.backends.insert((*key, address), traffic(Totals::of(member.counts())));
             }
             counters.removed_backends.insert(*key, traffic(held.service.gone_totals()));
             turned_away += held.service.accepted_and_turned_away().1;
+            denied += held.service.denied();
         }
-        let refused = Traffic { packets: turned_away, bytes: 0 };
-        counters.dropped.insert("no_backend", refused);
+        for (reason, packets) in [("no_backend", turned_away), ("denied", denied)] {
+            counters.dropped.insert(reason, Traffic { packets, bytes: 0 });
+        }
         Ok(counters)
     }
 

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
+use super::access::Access;
 use super::choose::{Chooser, Excluded, Policy, Rules};
 use super::count::{OfWorker, ServiceCounts, Totals};
 use super::endpoint::{Endpoint, Peer};
 use super::pool::{BackendConfig, Member, Place, Pool};
 use super::preface::Version;
-use crate::dataplane::Protocol;
+use crate::dataplane::{AccessList, Protocol};
 
 /// The clock that workers of a proxy go by.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,8 @@ pub struct Settings {
     pub proxy_protocol_from: Vec<IpNet>,
     /// Connections to a backend that is down or gone are ended.
     pub close_on_down: bool,
+    /// Who may use it.
+    pub access: AccessList,
 }
 
 /// How a service stands at one moment; whatever is asked anew makes a new one.
@@ -67,8 +70,17 @@ pub struct State {
     pub settings: Settings,
     /// Its policy, as it is read.
     pub rules: Arc<Rules>,
+    /// Its access list, as it is asked; `None` = everybody may.
+    access: Option<Arc<Access>>,
     /// Its backends.
     pub pool: Pool,
+}
+
+impl State {
+    /// Whether who comes from there may use it.
+    pub fn admits(&self, client: Peer) -> bool {
+        self.access.as_ref().is_none_or(|access| access.admits(client.address))
+    }
 }
 
 /// A service as all workers see it.
@@ -106,12 +118,13 @@ impl Service {
         (clock, workers): (Clock, usize),
     ) -> Service {
         let rules = Arc::new(Rules::new(settings.policy));
+        let access = access(&settings.access);
         Service {
             name,
             protocol,
             chooser: Chooser::new(clients),
             clock,
-            state: RwLock::new(Arc::new(State { settings, rules, pool: Pool::empty() })),
+            state: RwLock::new(Arc::new(State { settings, rules, access, pool: Pool::empty() })),
             connections: AtomicU32::new(0),
             generations: AtomicU16::new(1),
             counts: (0..workers).map(|_| OfWorker::default()).collect(),
@@ -129,6 +142,8 @@ impl Service {
         let before = self.state();
         let same_policy = before.settings.policy == settings.policy;
         let rules = if same_policy { before.rules.clone() } else { Arc::new(Rules::new(settings.policy)) };
+        let same_access = before.settings.access == settings.access;
+        let access = if same_access { before.access.clone() } else { access(&settings.access) };
         let seed = settings.policy.seed;
         let member = |id, endpoint: &Endpoint| {
             let generation = self.generations.fetch_add(1, Relaxed);
@@ -137,7 +152,7 @@ impl Service {
         let pool = before.pool.next(backends, seed, before.settings.policy.seed != seed, member);
         let leaving = before.pool.places().filter(|place| pool.place_of(&place.member).is_none());
         self.gone().leaving.extend(leaving.map(|place| place.member.clone()));
-        let state = Arc::new(State { settings, rules, pool });
+        let state = Arc::new(State { settings, rules, access, pool });
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
@@ -205,6 +220,11 @@ impl Service {
         (sum(|counts| counts.accepted.get()), sum(|counts| counts.turned_away.get()))
     }
 
+    /// Connections (of UDP, datagrams) that its access list refused so far.
+    pub fn denied(&self) -> u64 {
+        self.counts.iter().map(|OfWorker(counts)| counts.denied.get()).sum()
+    }
+
     /// What was counted of backends that have gone.
     pub fn gone_totals(&self) -> Totals {
         let mut gone = self.gone();
@@ -219,17 +239,22 @@ impl Service {
         leaving.iter().fold(*totals, |sum, member| sum.plus(Totals::of(member.counts())))
     }
 
-    /// Goes on from what a predecessor counted. Only before any worker has to do with it.
-    pub fn go_on_from(&self, accepted: u64, turned_away: u64, gone: Totals) {
+    /// Goes on from what a predecessor counted: accepted, turned away, denied, and of backends that have gone. Only before any worker has to do with it.
+    pub fn go_on_from(&self, [accepted, turned_away, denied]: [u64; 3], gone: Totals) {
         let counts = self.count(0);
         counts.accepted.add(accepted);
         counts.turned_away.add(turned_away);
+        counts.denied.add(denied);
         self.gone().totals = gone;
     }
 
     fn gone(&self) -> std::sync::MutexGuard<'_, Gone> {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn access(list: &AccessList) -> Option<Arc<Access>> {
+    (!list.is_empty()).then(|| Arc::new(Access::from(list)))
 }
 
 fn out_for(state: &State) -> u64 {

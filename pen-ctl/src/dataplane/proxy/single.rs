@@ -12,6 +12,7 @@ use super::endpoint::Endpoint;
 use super::pool::BackendConfig;
 use super::service::{Service, Settings};
 use super::{Protocol, Proxy, StartError};
+use crate::dataplane::AccessList;
 use crate::dataplane::kind::CONNECT_TIMEOUT;
 
 /// What it does.
@@ -45,6 +46,7 @@ impl Settings {
             proxy_protocol: None,
             proxy_protocol_from: Vec::new(),
             close_on_down: false,
+            access: AccessList::default(),
         }
     }
 }

@@ -28,7 +28,7 @@ use super::Shared;
 use super::endpoint::Peer;
 use super::platform;
 use super::pool::Role;
-use super::service::Service;
+use super::service::{Service, State};
 use super::source::Source;
 use buffers::Kit;
 use deadlines::{Deadline, Deadlines};
@@ -113,8 +113,18 @@ impl Tcp {
         if state.settings.proxy_protocol_from.iter().any(|net| net.contains(&peer.address)) {
             self.greet(registry, key, &state);
         } else {
-            self.connect(registry, key);
+            self.welcome(registry, key, &state);
         }
+    }
+
+    /// Brings a client to a backend, if it may use the service.
+    fn welcome(&mut self, registry: &Registry, key: usize, state: &State) {
+        let Some(session) = self.sessions.get(key) else { return };
+        if state.admits(session.peer) {
+            return self.connect(registry, key);
+        }
+        session.service.count(self.worker).denied.add(1);
+        self.end(key, Outcome::Torn);
     }
 
     /// Takes in what the poll said about an end of a session.

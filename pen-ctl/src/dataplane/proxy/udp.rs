@@ -70,6 +70,12 @@ pub trait Backends {
         excluded: &[Self::Id],
     ) -> Option<(Self::Id, SocketAddr)>;
 
+    /// Whether a client that has no session may have one.
+    fn admits(&mut self, listener: usize, client: SocketAddr) -> bool;
+
+    /// So many datagrams came of clients that may not.
+    fn denied(&mut self, listener: usize, datagrams: u64);
+
     /// A place for a session with the backend that was chosen; `None` if it has just become full.
     fn enter(&mut self, listener: usize, backend: &Self::Id) -> Option<Self::Lease>;
 

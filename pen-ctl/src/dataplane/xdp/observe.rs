@@ -35,7 +35,8 @@ impl XdpPlane {
             .collect();
         let mut interfaces = self.observed_interfaces(&half)?;
         Self::add_egress_troubles(&mut interfaces, &behind);
-        Ok(Observed { seed: self.seed(), interfaces, services })
+        let flood_inserts_per_cpu = self.flood();
+        Ok(Observed { seed: self.seed(), flood_inserts_per_cpu, interfaces, services })
     }
 
     fn observed_service(

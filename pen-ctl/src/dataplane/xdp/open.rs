@@ -113,6 +113,7 @@ impl XdpPlane {
             settings: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             stripped: BTreeMap::new(),
+            flood_inserts_per_cpu: 0,
             tables: BTreeMap::new(),
             held: BTreeMap::new(),
             guard,

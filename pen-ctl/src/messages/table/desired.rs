@@ -1,6 +1,9 @@
 //! The rules that a desired state obeys.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use pen_common::abi;
 
 use super::super::stage::Stage;
 use super::super::{Row, refused};
@@ -56,6 +59,22 @@ fn services(stage: &Stage) -> Vec<Row> {
             "--on-change tell",
             "on_change does not name its program by the whole path",
             "/usr/local/bin/tell",
+        ),
+        add(
+            "--allow ::ffff:10.0.0.0/104",
+            "`::ffff:10.0.0.0/104` in `allow` is IPv4 written as IPv6",
+            "write 10.0.0.0/8",
+        ),
+        add(
+            "--allow 10.0.0.0/8 --deny 10.0.0.0/8",
+            "10.0.0.0/8 is in `allow` and in `deny`",
+            "leave it in one of them: the longest prefix that a client is in decides",
+        ),
+        stage.typed(
+            "service add x 10.0.0.101:53/udp --rate-limit flows=5 --tracking off",
+            "rate_limit: `flows` of a UDP service goes with tracking `full` only",
+            "service x: ",
+            "use tracking `full`, or limit `packets`",
         ),
         add("--transition 0", "transition = 0s is too short", "use at least 1s"),
         stage.typed(
@@ -203,6 +222,9 @@ fn numbers() -> Vec<Row> {
     let backends = state((0..20).map(|n| service(n, many(4000))).collect());
     let interfaces: Vec<_> = (0..1000).map(|n| InterfaceSpec::new(format!("eth{n}"))).collect();
     let small = Desired { tracking_clients: 5, ..Desired::new(1) };
+    let flooded = Desired { flood_inserts_per_cpu: u32::MAX, ..Desired::new(1) };
+    let everybody = (0..=abi::MAX_PREFIXES).map(|n| IpNet::from(IpAddr::from(Ipv4Addr::from(n << 8))));
+    let crowded = Service { deny: everybody.collect(), ..web() };
     let on = "backend 10.0.0.11 of service web";
     let port = Health::Checked(Box::new(Check { port: Some(0), ..Check::of(check::Kind::Tcp) }));
     let port = Service { health: Some(port), ..web() };
@@ -215,6 +237,18 @@ fn numbers() -> Vec<Row> {
             "is out of range",
             "tracking_clients = 5",
             "use 1024 to 16777216",
+        ),
+        refused(
+            validate::desired(&flooded, Kind::Xdp),
+            "is out of range",
+            "flood_inserts_per_cpu = 4294967295",
+            "use 0 to 1000000000",
+        ),
+        refused(
+            of(&crowded),
+            "1048577 prefixes of one family are too many",
+            "service web",
+            "`allow` and `deny` together may have 1048576",
         ),
         refused(
             validate::interfaces(&interfaces),

@@ -26,10 +26,10 @@ pub(super) fn rows(stage: &Stage) -> Vec<Row> {
             "known are dataplane, seed, interfaces",
         ),
         check(
-            "flood_inserts_per_cpu = 1",
-            "`flood_inserts_per_cpu` of a configuration is not supported yet",
-            "1:1",
-            "leave it out",
+            "flood_inserts_per_cpu = -1",
+            "flood_inserts_per_cpu -1 is out of range",
+            "1:25",
+            "use 0 to 1000000000",
         ),
         check(
             "seed = \"xyz\"",

@@ -87,6 +87,11 @@ fn proxy() -> Vec<Row> {
         told(Kind::Proxy, "vip = '10.0.0.100:*/tcp'", "listens on one port", on, "name the port"),
         service("on_empty = 'pass'", "on_empty `pass` is about packets", "use `drop`, or a backend"),
         service("tracking = 'transitions'", "`transitions` is about packets", "use `full` or `off`"),
+        service(
+            "rate_limit = 'packets=5'",
+            "`rate_limit` is about packets, and the proxy takes",
+            "leave it out",
+        ),
         service("connect_timeout = '1h'", "connect_timeout = 1h is out of range", "use 1ms to 10m"),
         service("idle_timeout = '2years'", "is too long", "use at most 1year, or 0 for never"),
         told(
@@ -102,6 +107,13 @@ fn proxy() -> Vec<Row> {
             "whoever comes over a Unix socket has none",
             on,
             "leave transparent out",
+        ),
+        told(
+            Kind::Proxy,
+            "vip = '/run/x'\nallow = ['10.0.0.0/8']",
+            "`allow` and `deny` are about clients' addresses",
+            on,
+            "leave them out",
         ),
         nobody(),
     ]

@@ -6,7 +6,8 @@ use crate::dataplane::{Kind, UnixPath};
 use crate::server::tcp;
 
 pub(super) fn rows(stage: &Stage) -> Vec<Row> {
-    [addresses(stage), times_and_kinds(stage), json(stage), commands(stage)].into_iter().flatten().collect()
+    let all = [addresses(stage), times_and_kinds(stage), rate_limits(stage), json(stage), commands(stage)];
+    all.into_iter().flatten().collect()
 }
 
 fn addresses(stage: &Stage) -> Vec<Row> {
@@ -65,6 +66,24 @@ fn addresses(stage: &Stage) -> Vec<Row> {
             "is an address with the length of a prefix",
             "service web: proxy_protocol_from: `10.0.0.1/8`",
             "write 10.0.0.0/8 or 10.0.0.1",
+        ),
+        stage.typed(
+            "service set web --allow @/nonexistent/list",
+            "cannot be read: No such file or directory",
+            "service web: allow: /nonexistent/list",
+            "give a text file that is there and readable",
+        ),
+        stage.typed(
+            &format!("service set web --deny @{}", stage.file("# nobody\n")),
+            "holds no prefix",
+            "service web: deny: ",
+            "write --deny none to have none",
+        ),
+        stage.typed(
+            &format!("service set web --deny @{}", stage.file("10.0.0.0/8\nten\n")),
+            "is neither an address nor a prefix",
+            "pen.toml:2: `ten`",
+            "write 192.0.2.7 or 192.0.2.0/24",
         ),
         stage.asked(
             "GET /v1/clients/ten",
@@ -168,6 +187,26 @@ fn times_and_kinds(stage: &Stage) -> Vec<Row> {
     ]
 }
 
+fn rate_limits(stage: &Stage) -> Vec<Row> {
+    let limit = |text: &str, what, to_do: &'static str| {
+        let on = "service web: ";
+        stage.typed(&format!("service set web --rate-limit {text}"), what, on, to_do)
+    };
+    vec![
+        limit("packets", "rate limit: `packets` is not key=value", "write it as in packets=10000,flows=100"),
+        limit("packets=many", "rate limit: `packets=many` is not a number", "write it as in packets=10000"),
+        limit("packets=1,packets=2", "rate limit: `packets=2` is said twice", "leave one of them out"),
+        limit("speed=1", "a rate limit has no key `speed`", "known are packets, flows, packets_burst"),
+        limit("packets=0", "packets 0 is out of range", "use 1 to 10000000"),
+        limit("prefix_v4=24", "a rate limit of nothing limits nobody", "give `packets` or `flows`"),
+        limit(
+            "flows=1,packets_burst=5",
+            "`packets_burst` is how far `packets` may be exceeded",
+            "give `packets`, too",
+        ),
+    ]
+}
+
 /// What JSON says where it should say something else.
 fn json(stage: &Stage) -> Vec<Row> {
     let service = |body, on, to_do| stage.asked("PATCH /v1/services/web", body, "invalid type", on, to_do);
@@ -190,6 +229,12 @@ fn json(stage: &Stage) -> Vec<Row> {
             r#"{"proxy_protocol_from":[1]}"#,
             "proxy_protocol_from: ",
             "expected an address or a prefix such as \"192.0.2.0/24\"",
+        ),
+        service(r#"{"allow":1}"#, "allow: ", "expected a list of prefixes such as [\"192.0.2.0/24\"]"),
+        service(
+            r#"{"rate_limit":1}"#,
+            "rate_limit: ",
+            "expected a table such as { packets = 10000, flows = 100 }",
         ),
         service(r#"{"health":1}"#, "health: ", "expected \"none\", \"tcp\" or a table such as"),
         service(r#"{"health":{"kind":1}}"#, "health: ", "expected a kind of check such as \"tcp\""),

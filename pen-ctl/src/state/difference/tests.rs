@@ -27,6 +27,10 @@ fn what_is_added_removed_and_changed_is_told_by_key() {
         ["Changed settings: seed 0000000000000001 → 0000000000000002"]
     );
     assert_eq!(
+        lines(&format!("flood_inserts_per_cpu = 0\n{OLD}")),
+        ["Changed settings: flood_inserts_per_cpu 100000 → 0"]
+    );
+    assert_eq!(
         lines(&OLD.replace("['eth0']", "[{ name = 'eth0', mode = 'generic' }, 'eth1']")),
         ["Changed interface eth0: mode auto → generic", "Added interface eth1"]
     );
@@ -51,6 +55,23 @@ fn what_is_added_removed_and_changed_is_told_by_key() {
         lines(&OLD.replace("vip", "health = 'tcp,interval=2s'\nvip")),
         ["Changed service web: health unset → tcp,fall=3,interval=2s,rise=2,timeout=500ms"]
     );
+}
+
+#[test]
+fn short_lists_of_prefixes_are_told_and_long_ones_counted() {
+    let list = |count: u32| {
+        let all: Vec<String> =
+            (0..count).map(|n| format!("'{}'", std::net::Ipv4Addr::from(n << 8))).collect();
+        OLD.replace("vip", &format!("allow = [{}]\nvip", all.join(", ")))
+    };
+    assert_eq!(lines(&list(1)), [r#"Changed service web: allow unset → ["0.0.0.0/32"]"#]);
+    assert_eq!(lines(&list(1000)), ["Changed service web: allow unset → 1000 prefixes"]);
+    let between = |old: &str, new: &str| between(&state(old), &state(new))[0].to_string();
+    let grown = "service web: allow 3 prefixes → 1000 prefixes (997 added, 0 removed)";
+    assert_eq!(between(&list(3), &list(1000)), grown);
+    let other = list(1000).replace("'0.0.1.0'", "'10.0.0.0/8'");
+    let same = "service web: allow 1000 prefixes → 1000 prefixes (1 added, 1 removed)";
+    assert_eq!(between(&list(1000), &other), same);
 }
 
 #[test]

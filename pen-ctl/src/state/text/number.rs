@@ -77,6 +77,39 @@ pub(crate) fn panic<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u8>, D::Er
     in_range(d, "panic", 0, 100)
 }
 
+pub(crate) fn packets<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+    rate(d, "packets")
+}
+
+pub(crate) fn packets_burst<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+    rate(d, "packets_burst")
+}
+
+pub(crate) fn flows<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+    rate(d, "flows")
+}
+
+pub(crate) fn flows_burst<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+    rate(d, "flows_burst")
+}
+
+/// Of packets or flows a second, or how many at once.
+fn rate<'de, D: Deserializer<'de>>(d: D, what: &'static str) -> Result<Option<u32>, D::Error> {
+    in_range(d, what, 1, 10_000_000)
+}
+
+pub(crate) fn prefix_v4<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u8>, D::Error> {
+    in_range(d, "prefix_v4", 0, 32)
+}
+
+pub(crate) fn prefix_v6<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u8>, D::Error> {
+    in_range(d, "prefix_v6", 0, 128)
+}
+
+pub(crate) fn flood_inserts_per_cpu<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+    in_range(d, "flood_inserts_per_cpu", 0, 1_000_000_000)
+}
+
 pub(crate) fn tracking_clients<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
     in_range(d, "tracking_clients", 1024, 16_777_216)
 }

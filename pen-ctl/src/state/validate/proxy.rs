@@ -49,6 +49,19 @@ fn service(service: &Service) -> Result<(), ApiError> {
             "use `full` or `off`",
         );
     }
+    if service.rate_limit.is_some() {
+        return refuse(
+            "`rate_limit` is about packets, and the proxy takes connections".into(),
+            "leave it out, or use `max_connections`",
+        );
+    }
+    if service.vip.unix_path().is_some() && !(service.allow.is_empty() && service.deny.is_empty()) {
+        return refuse(
+            "`allow` and `deny` are about clients' addresses, and whoever comes over a Unix socket has none"
+                .into(),
+            "leave them out: the socket's directory says who may",
+        );
+    }
     times(service)?;
     if service.max_connections == Some(0) {
         return refuse("max_connections = 0 lets nobody in".into(), "use at least 1, or leave it out");

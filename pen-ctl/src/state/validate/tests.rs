@@ -5,6 +5,7 @@ use crate::check::{Check, Kind as CheckKind, Pace};
 use crate::dataplane::Scheduler;
 use crate::state::spec::{BackendSpec, ServiceSpec};
 
+mod guard;
 mod kinds;
 
 fn web() -> ServiceSpec {

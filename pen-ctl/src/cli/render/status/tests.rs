@@ -253,6 +253,24 @@ fn of_a_backend_that_is_not_checked_nobody_is_told_that_it_is_up() {
 }
 
 #[test]
+fn of_a_service_that_not_everybody_may_use_it_is_told_how_long_the_lists_are() {
+    let mut document = document();
+    let web = &mut document.services[0];
+    let plain = service(web, view());
+    assert!(!plain.contains("allow") && !plain.contains("rate limit"), "{plain}");
+    web.access = AccessDocument { allow: 1, deny: 100_000 };
+    web.rate_limit = "packets=10000,flows=100".parse().ok();
+    let text = service(web, view());
+    for line in [
+        "allow             1 prefix (pen-ctl export shows it)",
+        "deny              100 000 prefixes (pen-ctl export shows them)",
+        "rate limit        packets=10000,flows=100",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{text}");
+    }
+}
+
+#[test]
 fn of_a_proxy_connections_are_shown_in_the_place_of_packets_and_macs() {
     let expected = "\
 pen 0.1.0, data plane proxy, pid 4711, up 3h 12m, file /etc/pen.toml (differs from what was applied: SIGHUP applies it)

@@ -63,7 +63,7 @@ impl Inherited {
         };
         let backends: Vec<BackendConfig> = letter.backends.iter().map(config).collect();
         service.set(service.state().settings.clone(), &backends);
-        service.go_on_from(letter.accepted, letter.turned_away, letter.gone);
+        service.go_on_from([letter.accepted, letter.turned_away, letter.denied], letter.gone);
         let state = service.state();
         let members = letter.backends.iter().map(|one| {
             let endpoint = endpoint(&one.address, &key);

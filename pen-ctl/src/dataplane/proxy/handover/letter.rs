@@ -26,6 +26,9 @@ pub(super) struct ServiceLetter {
     pub(super) sockets: usize,
     pub(super) accepted: u64,
     pub(super) turned_away: u64,
+    /// Not told by those that knew no access lists.
+    #[serde(default)]
+    pub(super) denied: u64,
     /// What was counted of backends that have gone.
     pub(super) gone: Totals,
     pub(super) backends: Vec<BackendLetter>,
@@ -76,7 +79,8 @@ impl ServiceLetter {
             })
         });
         let gone = bequest.service.gone_totals();
-        ServiceLetter { vip, sockets, accepted, turned_away, gone, backends: backends.collect() }
+        let denied = bequest.service.denied();
+        ServiceLetter { vip, sockets, accepted, turned_away, denied, gone, backends: backends.collect() }
     }
 }
 

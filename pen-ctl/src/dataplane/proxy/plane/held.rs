@@ -98,7 +98,8 @@ pub(super) fn settings(settings: &ServiceSettings, seed: u64) -> Settings {
     let ServiceSettings { affinity, scheduler, tracking, tracking_timeout, .. } = *settings;
     let tracking_timeout = u32::try_from(tracking_timeout.as_secs()).unwrap_or(u32::MAX);
     let policy = Policy { affinity, tracking, scheduler, tracking_timeout, seed };
-    let plain = Settings { out_for: OUT_FOR, ..Settings::new(policy) };
+    let access = settings.access.clone();
+    let plain = Settings { out_for: OUT_FOR, access, ..Settings::new(policy) };
     let Some(proxy) = &settings.proxy else { return plain };
     let ProxySettings { connect_timeout, idle_timeout, max_connections, stubborn, transparent, .. } = *proxy;
     Settings {

@@ -37,12 +37,13 @@ impl Tcp {
                 Ok(Progress::NeedMore) => {}
                 Ok(Progress::Done { preface, length }) => {
                     early.bytes.drain(..length);
-                    if let Some(preface) = preface {
-                        early.destination = Some(preface.destination);
-                        session.peer = Peer::from(preface.source);
-                    }
                     session.phase = Phase::Waiting;
-                    return self.connect(registry, key);
+                    // Who speaks for itself, as to see whether we are there, is trusted to.
+                    let Some(preface) = preface else { return self.connect(registry, key) };
+                    early.destination = Some(preface.destination);
+                    session.peer = Peer::from(preface.source);
+                    let state = session.service.state();
+                    return self.welcome(registry, key, &state);
                 }
                 Err(error) => {
                     let (service, peer) = (&session.service.name, session.peer.address);

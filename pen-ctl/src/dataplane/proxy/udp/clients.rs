@@ -74,9 +74,21 @@ impl<B: Backends> Udp<B> {
     pub(super) fn sort_one(&mut self, key: Key, part: Part, backends: &mut B, now: Instant) {
         let number = match self.sessions.find(&key, now) {
             Some(number) => number,
+            // Nothing is kept of who may not: a flood of such must not drive out who may.
+            None if !self.may(&key, backends) => {
+                self.counters.dropped.denied += part.datagrams();
+                return backends.denied(key.lane, part.datagrams());
+            }
             None => self.open(key, backends, now),
         };
         self.sorted.push((number, part));
+    }
+
+    /// Whether a client may have a session. A sender that is to say whom it speaks for, and speaks for itself, is trusted
+    /// to.
+    fn may(&self, key: &Key, backends: &mut B) -> bool {
+        let for_itself = key.named.is_none() && self.speaks_for_others(key);
+        for_itself || backends.admits(key.lane, key.who())
     }
 
     /// Brings the datagrams of each session to its backend, in the order in which they came.

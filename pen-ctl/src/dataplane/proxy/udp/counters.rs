@@ -38,6 +38,8 @@ pub struct Dropped {
     pub no_backend: u64,
     /// It arrived cut, or without the address it was sent to.
     pub truncated: u64,
+    /// Its sender may not use the service.
+    pub denied: u64,
     /// It did not say whom its sender speaks for, which it must.
     pub no_preface: u64,
     /// The socket's send buffer was full.

@@ -94,6 +94,16 @@ impl Backends for Pooled {
         }
     }
 
+    fn admits(&mut self, listener: usize, client: SocketAddr) -> bool {
+        self.service(listener).is_none_or(|service| service.state().admits(Peer::from(client)))
+    }
+
+    fn denied(&mut self, listener: usize, datagrams: u64) {
+        if let Some(service) = self.service(listener) {
+            service.count(self.worker).denied.add(datagrams);
+        }
+    }
+
     fn enter(&mut self, listener: usize, Chosen(place): &Chosen) -> Option<Lease> {
         let service = self.service(listener)?.clone();
         if !service.enter(&service.state()) {

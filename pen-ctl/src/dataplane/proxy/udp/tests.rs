@@ -33,6 +33,9 @@ struct Listed {
     manner: Manner,
     opened: u64,
     turned_away: u64,
+    /// Ports of clients that may not.
+    refused: Vec<u16>,
+    denied: u64,
     /// Bytes to and from backends.
     carried: (u64, u64),
     /// As many as there are sessions with a backend, and one.
@@ -47,6 +50,14 @@ impl Backends for Listed {
         self.clients.push(client);
         let mut left = self.addresses.iter().copied().enumerate();
         left.find(|(id, _)| !excluded.contains(id))
+    }
+
+    fn admits(&mut self, _: usize, client: SocketAddr) -> bool {
+        !self.refused.contains(&client.port())
+    }
+
+    fn denied(&mut self, _: usize, datagrams: u64) {
+        self.denied += datagrams;
     }
 
     fn enter(&mut self, _: usize, _: &usize) -> Option<Rc<()>> {

@@ -131,3 +131,19 @@ fn echo(server: &UdpSocket) {
         server.send_to(&query, session).unwrap();
     }
 }
+
+/// Who may not use the service gets no session, so that nobody loses theirs to them.
+#[test]
+fn who_may_not_gets_no_session() {
+    let server = socket(V4);
+    let mut driver = Driver::new(Config::default(), &[server.local_addr().unwrap()]);
+    let to = driver.listen(V4);
+    let (refused, welcome) = (client(to), client(to));
+    driver.backends.refused.push(refused.local_addr().unwrap().port());
+    (0..3).for_each(|_| _ = refused.send(b"query").unwrap());
+    welcome.send(b"hello").unwrap();
+    assert_eq!(driver.receive(&server).0, b"hello");
+    driver.until(|driver| driver.backends.denied == 3);
+    assert_eq!((driver.udp.sessions(), driver.backends.opened, driver.backends.turned_away), (1, 1, 0));
+    assert_eq!(driver.udp.counters().dropped, Dropped { denied: 3, ..Dropped::default() });
+}

@@ -64,6 +64,23 @@ fn a_sender_that_speaks_for_nobody_is_the_client() {
     assert_eq!(driver.backends.clients, [sender.local_addr().unwrap()]);
 }
 
+/// Of whom a sender names it is asked whether they may; the sender itself is trusted.
+#[test]
+fn whoever_is_named_must_be_let_in() {
+    let server = socket(V4);
+    let (mut driver, to) = driver(Config::default(), &server);
+    let sender = client(to);
+    driver.backends.refused.extend([1, sender.local_addr().unwrap().port()]);
+    sender.send(&named(1, b"refused")).unwrap();
+    sender.send(&named(2, b"query")).unwrap();
+    assert_eq!(driver.receive(&server).0, b"query");
+    let mut for_itself = Vec::new();
+    preface::write(Version::V2, Transport::Datagram, None, &mut for_itself);
+    sender.send(&[for_itself, b"probe".to_vec()].concat()).unwrap();
+    assert_eq!(driver.receive(&server).0, b"probe");
+    assert_eq!((driver.backends.denied, driver.udp.sessions()), (1, 2));
+}
+
 /// What has no whole header does not reach a backend, and is counted; others are not asked for one.
 #[test]
 fn what_names_nobody_is_dropped_where_it_must() {
