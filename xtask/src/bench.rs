@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use crate::lab;
 use bed::Bed;
-use cases::{Case, MANY};
+use cases::{Case, Group, MANY};
 use report::Report;
 
 /// Fewest rounds that a median is worth anything of.
@@ -139,7 +139,8 @@ pub fn main(options: &Options) -> ExitCode {
 fn run(options: &Options) -> Result<(), BenchError> {
     let mut bed = Bed::make(options.cpu)?;
     let mut samples = Vec::new();
-    for cases in cases::groups(bed.our_mac()) {
+    for Group { flood, cases } in cases::groups(bed.our_mac()) {
+        bed.set_flood(flood)?;
         samples.extend(interleaved(&mut bed, &cases, options)?);
     }
     print(
@@ -147,7 +148,9 @@ fn run(options: &Options) -> Result<(), BenchError> {
         &Report::new(&samples),
         "f0: XDP_TX at once. f1: checks Ethernet+IPv4+TCP, swaps the MACs. f2: f1, one hit in a million-entry LRU, one\n\
          array read. _131k: 131,072 clients, visited in another order than inserted. tracked_*: affinity client, tracking\n\
-         full. slot_*: affinity client, tracking transitions, no window. new_v4: every packet a new client, table full.",
+         full. slot_*: affinity client, tracking transitions, no window. new_v4: every packet a new client, table full.\n\
+         listed_*: tracked_v4 with an access list of 100 prefixes, or 100,000. limited_v4: tracked_v4 with a limit that is\n\
+         not reached. flood_*: every packet a new client, suppressed; beside them a floor and tracked_v4_131k once more.",
     )
 }
 

@@ -13,6 +13,7 @@ use aya::maps::{Array, HashMap, Map, MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use pen_common::bench::{Plan, RESTORED};
 use pen_ctl::dataplane::xdp::XdpPlane;
+use pen_ctl::dataplane::{DataPlane as _, Operation};
 use rustix::thread::CapabilitySet;
 
 use super::cases::{self, CLIENT_V4, Case, MANY, Program};
@@ -132,6 +133,12 @@ impl Bed {
     /// MAC that frames for the balancer carry.
     pub(super) fn our_mac(&self) -> [u8; 6] {
         self.our_mac
+    }
+
+    /// Says what a flood is: more newcomers a second than this on a CPU; 0 = nothing is.
+    pub(super) fn set_flood(&mut self, per_cpu: u32) -> Result<(), BenchError> {
+        let set = |plane: &mut XdpPlane| plane.apply(&Operation::SetFlood(per_cpu));
+        self.planes.iter_mut().try_for_each(set).map_err(BenchError::of("say what a flood is"))
     }
 
     /// Makes the harness call a row's program.

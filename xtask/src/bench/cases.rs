@@ -17,6 +17,16 @@ pub(super) const TRACKED: [IpAddr; 2] =
 /// VIP of the services that choose by slot alone.
 pub(super) const BY_SLOT: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 101)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x101))];
+/// VIP of a service with a short access list, none of which the clients are in.
+pub(super) const LISTED: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 103);
+/// VIP of one with a list of [`PREFIXES`].
+pub(super) const LISTED_MANY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 104);
+/// Prefixes of that list.
+pub(super) const PREFIXES: u32 = 100_000;
+/// VIP of a service whose clients are limited, to more than they ask for.
+pub(super) const LIMITED: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 105);
+/// VIP of two services that are flooded: TCP and UDP.
+pub(super) const FLOODED: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 106);
 /// First client; the number of each is XORed in.
 pub(super) const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 0);
 const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 0);
@@ -71,9 +81,17 @@ impl Case {
     }
 }
 
-/// All rows, in groups that are measured one after the other: the rows that compare with each other, and then the one
-/// whose newcomers fill the table, after which a look-up there costs more than in F2's.
-pub(super) fn groups(ours: [u8; 6]) -> [Vec<Case>; 2] {
+/// Rows that are measured together.
+pub(super) struct Group {
+    /// More newcomers a second than this on a CPU are a flood; 0 = none is.
+    pub(super) flood: u32,
+    /// The rows.
+    pub(super) cases: Vec<Case>,
+}
+
+/// All rows, in groups that are measured one after the other: the rows that compare with each other, then the one whose
+/// newcomers fill the table, after which a look-up there costs more than in F2's, and last those whose newcomers are a flood.
+pub(super) fn groups(ours: [u8; 6]) -> [Group; 3] {
     use Program::{F0, F1, F2, Pen};
     let [tracked_v4, tracked_v6] = TRACKED.map(|vip| to_vip(ours, vip));
     let [slot_v4, slot_v6] = BY_SLOT.map(|vip| to_vip(ours, vip));
@@ -96,8 +114,18 @@ pub(super) fn groups(ours: [u8; 6]) -> [Vec<Case>; 2] {
         case("not_ours", Pen, &stranger, 1, XDP_PASS),
         case("vlan_v4", Pen, &vlan, 1, XDP_TX),
         case("icmp_echo", Pen, &echo, 1, XDP_TX),
+        case("listed_v4", Pen, &to_vip(ours, LISTED.into()), 1, XDP_TX),
+        case("listed_v4_100k", Pen, &to_vip(ours, LISTED_MANY.into()), 1, XDP_TX),
+        case("limited_v4", Pen, &to_vip(ours, LIMITED.into()), 1, XDP_TX),
     ];
-    [alike, vec![case("new_v4", Pen, &tracked_v4, 0, XDP_TX)]]
+    let flood = vec![
+        case("flood_floor", F0, &tracked_v4, 1, XDP_TX),
+        case("flood_tracked_131k", Pen, &tracked_v4, MANY, XDP_TX),
+        case("flood_syn_v4", Pen, &frames::syn_v4(ours, CLIENT_V4, FLOODED), 0, XDP_TX),
+        case("flood_udp_v4", Pen, &frames::udp_v4(ours, CLIENT_V4, FLOODED), 0, XDP_TX),
+    ];
+    let new = vec![case("new_v4", Pen, &tracked_v4, 0, XDP_TX)];
+    [Group { flood: 0, cases: alike }, Group { flood: 0, cases: new }, Group { flood: 1, cases: flood }]
 }
 
 /// The rows of `--as-unit`: two floors, and two paths of each copy of the balancer's program.

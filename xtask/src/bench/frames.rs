@@ -8,6 +8,7 @@ pub(super) const LENGTH: usize = 96;
 pub(super) const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 const ICMP: u8 = 1;
 
 /// A TCP segment over IPv4, with VLAN tags outermost first.
@@ -15,6 +16,27 @@ pub(super) fn tcp_v4(ours: [u8; 6], tags: &[u16], client: Ipv4Addr, vip: Ipv4Add
     let mut frame = ethernet(ours, tags, 0x0800);
     ipv4(&mut frame, TCP, client, vip);
     tcp(&mut frame);
+    frame.resize(LENGTH, 0);
+    frame
+}
+
+/// A TCP segment over IPv4 that asks for a connection.
+pub(super) fn syn_v4(ours: [u8; 6], client: Ipv4Addr, vip: Ipv4Addr) -> Vec<u8> {
+    /// Offset of the bits that say what a segment is for.
+    const BITS: usize = 14 + 20 + 13;
+    let mut frame = tcp_v4(ours, &[], client, vip);
+    frame[BITS] = 0x02;
+    frame
+}
+
+/// A UDP datagram over IPv4, from port 40000 to port 80.
+pub(super) fn udp_v4(ours: [u8; 6], client: Ipv4Addr, vip: Ipv4Addr) -> Vec<u8> {
+    let mut frame = ethernet(ours, &[], 0x0800);
+    ipv4(&mut frame, UDP, client, vip);
+    let length = (LENGTH - frame.len()) as u16;
+    for word in [40_000, 80, length, 0] {
+        frame.extend(word.to_be_bytes());
+    }
     frame.resize(LENGTH, 0);
     frame
 }

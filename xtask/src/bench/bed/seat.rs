@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::programs::{ProgramFd, ProgramInfo};
+use ipnet::{IpNet, Ipv4Net};
 use pen_ctl::dataplane::xdp::{OpenError, OpenOptions, Policy, XdpPlane};
 use pen_ctl::dataplane::{
     AccessList, Affinity, AttachMode, BackendAddress, BackendPath, BackendTarget, DataPlane as _,
-    HealthStatus, InterfaceTarget, Mac, Member, OnEmpty, Operation, Protocol, Scheduler, ServiceKey,
-    ServiceSettings, Tracking,
+    HealthStatus, InterfaceTarget, Mac, Member, OnEmpty, Operation, Prefixes, Protocol, Rate, RateLimit,
+    Scheduler, ServiceKey, ServiceSettings, Tracking,
 };
 use rustix::net::netdevice::name_to_index;
 use rustix::thread::CapabilitySet;
@@ -115,26 +116,44 @@ fn furnish(interface: &str, ifindex: u32, mac: Mac) -> Vec<Operation> {
         InterfaceTarget { ifindex, mac, master_mac: None, mode: AttachMode::Native, announce: false };
     let mut operations =
         vec![Operation::SetSeed(1), Operation::Attach { name: interface.to_owned(), target }];
+    let tracked = settings(Tracking::Full);
+    let mut add = |address: IpAddr, protocol, settings: &ServiceSettings, vlan| {
+        let key = ServiceKey { address: address.into(), port: 80, protocol };
+        operations.extend(service(key, address, settings.clone(), vlan, ifindex));
+    };
     for vip in cases::TRACKED {
-        operations.extend(service(vip, Affinity::Client, Tracking::Full, 0, ifindex));
+        add(vip, Protocol::Tcp, &tracked, 0);
     }
     for vip in cases::BY_SLOT {
-        operations.extend(service(vip, Affinity::Client, Tracking::Transitions, 0, ifindex));
+        add(vip, Protocol::Tcp, &settings(Tracking::Transitions), 0);
     }
-    operations.extend(service(cases::ON_VLAN, Affinity::Client, Tracking::Full, cases::VLAN, ifindex));
+    add(cases::ON_VLAN, Protocol::Tcp, &tracked, cases::VLAN);
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        add(cases::FLOODED.into(), protocol, &tracked, 0);
+    }
+    for (vip, prefixes) in [(cases::LISTED, 100), (cases::LISTED_MANY, cases::PREFIXES)] {
+        let access = AccessList { deny: refused(prefixes), ..AccessList::default() };
+        add(vip.into(), Protocol::Tcp, &ServiceSettings { access, ..tracked.clone() }, 0);
+    }
+    let enough = Rate { per_second: 10_000_000, burst: 10_000_000 };
+    let limit = RateLimit { packets: Some(enough), flows: None, prefix_v4: 8, prefix_v6: 64 };
+    let limited = ServiceSettings { rate_limit: Some(limit), ..tracked };
+    add(cases::LIMITED.into(), Protocol::Tcp, &limited, 0);
     operations
 }
 
-fn service(
-    address: IpAddr,
-    affinity: Affinity,
-    tracking: Tracking,
-    vlan: u16,
-    ifindex: u32,
-) -> Vec<Operation> {
-    let key = ServiceKey { address: address.into(), port: 80, protocol: Protocol::Tcp };
-    let settings = ServiceSettings {
-        affinity,
+/// So many prefixes, spread over all addresses but those of clients.
+fn refused(count: u32) -> Prefixes {
+    // An odd number times each is another each.
+    let spread = (0_u32..).map(|number| number.wrapping_mul(0x9e37_79b1));
+    let elsewhere = spread.filter(|address| address >> 17 != u32::from(cases::CLIENT_V4) >> 17);
+    let prefixes = elsewhere.take(count as usize).map(|address| Ipv4Net::new_assert(address.into(), 24));
+    prefixes.map(IpNet::from).collect()
+}
+
+fn settings(tracking: Tracking) -> ServiceSettings {
+    ServiceSettings {
+        affinity: Affinity::Client,
         scheduler: Scheduler::Maglev,
         tracking,
         tracking_timeout: Duration::ZERO,
@@ -143,7 +162,16 @@ fn service(
         access: AccessList::default(),
         rate_limit: None,
         proxy: None,
-    };
+    }
+}
+
+fn service(
+    key: ServiceKey,
+    address: IpAddr,
+    settings: ServiceSettings,
+    vlan: u16,
+    ifindex: u32,
+) -> Vec<Operation> {
     let backends: Vec<BackendAddress> =
         (1..=BACKENDS).map(|number| backend(address, number).into()).collect();
     let mut operations = vec![Operation::SetService { key, settings }];
