@@ -10,13 +10,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use address::{BackendAddress, UnixPath, VipAddress};
-pub use guard::{AccessList, Prefixes, Rate, RateLimit};
+pub use counts::{Counters, Inserted, TableUse, TrackingUse, Traffic};
+pub use guard::{
+    AccessList, NewestRefused, Prefixes, Rate, RateLimit, RefusedClients, RefusedPackets, Suppression,
+};
 pub use kind::{
     Choice, Connections, Kind, OnDown, ProxyBackend, ProxyProtocol, ProxySettings, ServiceConnections,
 };
 
 pub mod address;
 pub mod clients;
+pub mod counts;
 pub mod fake;
 pub mod guard;
 pub mod kind;
@@ -327,77 +331,6 @@ pub enum Operation {
     },
 }
 
-/// Packets and bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Traffic {
-    /// Frames.
-    pub packets: u64,
-    /// Bytes from the Ethernet header on.
-    pub bytes: u64,
-}
-
-/// What became of packets since the data plane was built; never goes back.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// By backend that is there now.
-    pub backends: BTreeMap<(ServiceKey, BackendAddress), Traffic>,
-    /// What was forwarded to backends since removed, by service that is there now.
-    pub removed_backends: BTreeMap<ServiceKey, Traffic>,
-    /// What was forwarded for services since removed.
-    pub removed_services: Traffic,
-    /// Answered, by reason.
-    pub answered: BTreeMap<&'static str, Traffic>,
-    /// Passed, by reason.
-    pub passed: BTreeMap<&'static str, Traffic>,
-    /// Dropped, by reason.
-    pub dropped: BTreeMap<&'static str, Traffic>,
-}
-
-impl Counters {
-    /// To backends: those that are there now and those since removed, of whichever service.
-    pub fn forwarded(&self) -> Traffic {
-        let each = self.backends.values().chain(self.removed_backends.values());
-        each.fold(self.removed_services, |sum, one| Traffic {
-            packets: sum.packets.wrapping_add(one.packets),
-            bytes: sum.bytes.wrapping_add(one.bytes),
-        })
-    }
-}
-
-/// How full a tracking table is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableUse {
-    /// Entries in use.
-    pub used: u64,
-    /// Entries at most.
-    pub max: u64,
-    /// Entries that were made so far.
-    #[serde(default)]
-    pub inserted: u64,
-    /// Entries that gave way to others so far: those made, less those deleted and those in use. What was made before
-    /// anybody counted is not among them.
-    #[serde(default)]
-    pub evicted: u64,
-}
-
-/// Entries of the tracking tables that were made so far, by family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inserted {
-    /// IPv4.
-    pub v4: u64,
-    /// IPv6.
-    pub v6: u64,
-}
-
-/// How full the tracking tables are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrackingUse {
-    /// IPv4.
-    pub v4: TableUse,
-    /// IPv6.
-    pub v6: TableUse,
-}
-
 /// Why a data plane could not do as asked: what failed, on what, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {why}{}{hint}", if .hint.is_empty() { "" } else { "; " })]
@@ -448,6 +381,16 @@ pub trait DataPlane: Send {
     /// What connections of services that are there now came to; empty where there are none.
     fn service_connections(&mut self) -> BTreeMap<ServiceKey, ServiceConnections> {
         BTreeMap::new()
+    }
+
+    /// What access lists and limits refused, by service that is there now; empty where there are none of either.
+    fn refused(&mut self) -> Result<BTreeMap<ServiceKey, RefusedClients>, DataPlaneError> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Newcomers that were not remembered because there were too many; `None` = it remembers all.
+    fn suppression(&mut self) -> Result<Option<Suppression>, DataPlaneError> {
+        Ok(None)
     }
 
     /// Frames that interfaces lost after the verdict, by interface, since their drivers began to count: best effort,

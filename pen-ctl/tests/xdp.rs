@@ -1,11 +1,15 @@
 //! The XDP data plane against the real kernel, each test in namespaces and on a bpffs of its own.
 
+#[path = "xdp/admission.rs"]
+mod admission;
 #[path = "xdp/adoption.rs"]
 mod adoption;
 #[path = "xdp/backends.rs"]
 mod backends;
 #[path = "xdp/clients.rs"]
 mod clients;
+#[path = "xdp/flood.rs"]
+mod flood;
 #[path = "xdp/interfaces.rs"]
 mod interfaces;
 #[path = "xdp/kernel.rs"]

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::clients::{Clients, Fate, Remembered};
 use super::{
     AttachMode, BackendAddress, Connections, Counters, DataPlane, DataPlaneError, Inserted, Kind, Observed,
-    ObservedInterface, ObservedService, Operation, ServiceConnections, ServiceKey, TrackingUse,
+    ObservedInterface, ObservedService, Operation, RefusedClients, ServiceConnections, ServiceKey,
+    Suppression, TrackingUse,
 };
 
 /// A data plane in memory; clones share it, so that a test can look at what a controller does to it.
@@ -37,6 +38,10 @@ pub struct Inner {
     pub inserted: Inserted,
     /// What its interfaces lose.
     pub tx_errors: BTreeMap<String, u64>,
+    /// What its access lists and limits refused.
+    pub refused: BTreeMap<ServiceKey, RefusedClients>,
+    /// Newcomers that it did not remember.
+    pub suppression: Option<Suppression>,
     /// How full its tables are.
     pub tracking: TrackingUse,
     /// Interfaces that carry someone else's program: attaching there is refused with these words.
@@ -90,6 +95,14 @@ impl DataPlane for FakePlane {
 
     fn service_connections(&mut self) -> BTreeMap<ServiceKey, ServiceConnections> {
         self.lock().service_connections.clone()
+    }
+
+    fn refused(&mut self) -> Result<BTreeMap<ServiceKey, RefusedClients>, DataPlaneError> {
+        Ok(self.lock().refused.clone())
+    }
+
+    fn suppression(&mut self) -> Result<Option<Suppression>, DataPlaneError> {
+        Ok(self.lock().suppression)
     }
 
     fn tx_errors(&mut self) -> BTreeMap<String, u64> {

@@ -1,5 +1,7 @@
-//! Who may use a service, and how much of it: access lists and limits, as a data plane holds them.
+//! Who may use a service, and how much of it: access lists and limits, as a data plane holds them; and what it refuses, or
+//! does not remember in a flood.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -79,4 +81,42 @@ pub struct Rate {
     pub per_second: u32,
     /// Tokens that it holds, those of one second by default: 1 to 10,000,000.
     pub burst: u32,
+}
+
+/// What a service refused since it was added; never goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefusedClients {
+    /// By its access list.
+    pub denied: RefusedPackets,
+    /// Above a limit.
+    pub rate_limited: RefusedPackets,
+}
+
+/// Packets that were refused for one reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefusedPackets {
+    /// How many.
+    pub packets: u64,
+    /// The newest; `None` while there was none.
+    pub newest: Option<NewestRefused>,
+}
+
+/// The newest packet that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewestRefused {
+    /// Where it came from.
+    pub client: IpAddr,
+    /// How many seconds ago.
+    pub seconds_ago: u32,
+}
+
+/// Newcomers that were not remembered, because there were too many at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Suppression {
+    /// That goes on now.
+    pub active: bool,
+    /// How many, since the data plane was built; never goes back.
+    pub newcomers: u64,
+    /// How many seconds ago the last one came; `None` while there was none.
+    pub last_seconds_ago: Option<u32>,
 }

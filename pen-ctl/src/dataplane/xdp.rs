@@ -13,17 +13,22 @@ use pen_common::abi::Address;
 use super::clients::Clients;
 use super::{
     BackendAddress, Counters, DataPlane, DataPlaneError, Inserted, InterfaceTarget, Kind, Observed,
-    Operation, ServiceKey, ServiceSettings, Traffic,
+    Operation, RefusedClients, ServiceKey, ServiceSettings, Suppression, Traffic,
 };
+use access::Lists;
 use backends::Held;
 use churn::Churn;
 use directory::Services;
 use grace::Grace;
 use guard::LoopGuard;
+use limits::Buckets;
 use maps::Maps;
 use pins::{PinLock, Pins};
 use services::Table;
+use unusable::Unusable;
 
+mod access;
+mod admission;
 mod backends;
 mod border;
 mod checksum;
@@ -40,8 +45,10 @@ mod generic_netlink;
 mod grace;
 mod guard;
 mod interfaces;
+mod limits;
 mod links;
 mod locks;
+mod made;
 mod mapped;
 mod maps;
 mod observe;
@@ -49,11 +56,13 @@ mod offload;
 mod open;
 mod pins;
 mod privilege;
+mod refused;
 mod restore;
 mod rings;
 mod services;
 mod statistics;
 mod sys;
+mod unusable;
 mod verifier;
 mod windows;
 
@@ -88,13 +97,19 @@ pub struct XdpPlane {
     interfaces: BTreeMap<String, InterfaceTarget>,
     /// VLAN tags that interfaces (by index) took off frames before we came, as the directory records them.
     stripped: BTreeMap<u32, u64>,
-    /// Newcomers that one CPU remembers a second, as it was asked for.
-    flood_inserts_per_cpu: u32,
     /// Slot tables by service id.
     tables: BTreeMap<u16, Table>,
     /// Who has a backend index, by service id and address.
     held: BTreeMap<(u16, Address), Held>,
+    /// Since when who has one has not been usable.
+    unusable: Unusable,
+    /// The access lists that packets find.
+    lists: Lists,
+    /// What counts for the limits that packets find.
+    buckets: Buckets,
     guard: LoopGuard,
+    /// The kernel's HZ.
+    ticks: u64,
     clock: Arc<sys::Jiffies>,
     churn: Arc<Churn>,
     /// What was flipped away or retired, until no packet uses it any more.
@@ -151,6 +166,15 @@ impl DataPlane for XdpPlane {
         address: BackendAddress,
     ) -> Result<Option<Traffic>, DataPlaneError> {
         self.read_traffic(&key, address)
+    }
+
+    fn refused(&mut self) -> Result<BTreeMap<ServiceKey, RefusedClients>, DataPlaneError> {
+        self.read_refused()
+    }
+
+    fn suppression(&mut self) -> Result<Option<Suppression>, DataPlaneError> {
+        let what = "read how many newcomers were not remembered";
+        self.read_suppression().map(Some).map_err(|error| failure(what, error))
     }
 
     fn tx_errors(&mut self) -> BTreeMap<String, u64> {

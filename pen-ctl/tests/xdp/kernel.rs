@@ -6,6 +6,8 @@ use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
+const MAP_LOOKUP: libc::c_long = 1;
+const MAP_DELETE: libc::c_long = 3;
 const OBJ_GET: libc::c_long = 7;
 const PROG_TEST_RUN: libc::c_long = 10;
 const MAP_UPDATE_BATCH: libc::c_long = 26;
@@ -17,6 +19,18 @@ pub(crate) fn open_pin(pin: &Path) -> OwnedFd {
     let fd = bpf(OBJ_GET, &mut [path.as_ptr() as u64, 0]);
     // SAFETY: the kernel just gave it to us.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// A value of four bytes in an array: of a map of maps, the id of the map that is there.
+pub(crate) fn element(map: &OwnedFd, index: u32) -> Option<u32> {
+    let mut value = 0u32;
+    let mut attributes = [map.as_raw_fd() as u64, &raw const index as u64, &raw mut value as u64, 0];
+    (try_bpf(MAP_LOOKUP, &mut attributes) >= 0).then_some(value)
+}
+
+/// Takes out what is at this index of a map of maps.
+pub(crate) fn delete_element(map: &OwnedFd, index: u32) {
+    bpf(MAP_DELETE, &mut [map.as_raw_fd() as u64, &raw const index as u64, 0, 0]);
 }
 
 /// Detaches a pinned link at once, as `bpftool link detach` does; its pin stays.
@@ -95,10 +109,13 @@ pub(crate) fn fill<K, V>(map: &OwnedFd, entries: impl Iterator<Item = (K, V)>) -
     filled
 }
 
-fn bpf<A>(command: libc::c_long, attributes: &mut A) -> i32 {
+fn try_bpf<A>(command: libc::c_long, attributes: &mut A) -> libc::c_long {
     // SAFETY: the attributes are as the command reads them, and what they point to outlives the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<A>()) };
+    unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<A>()) }
+}
+
+fn bpf<A>(command: libc::c_long, attributes: &mut A) -> i32 {
+    let result = try_bpf(command, attributes);
     assert!(result >= 0, "bpf command {command}: {}", std::io::Error::last_os_error());
     result as i32
 }

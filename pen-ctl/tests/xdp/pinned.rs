@@ -4,8 +4,12 @@
 use std::mem::offset_of;
 
 use aya::maps::{Array, HashMap, Map, MapData};
-use pen_common::abi::{Directory, DirectoryHalf, MAC_MASK, SLOTS, Slot, backend_flags};
+use pen_common::abi::{
+    DIRECTORY_ENTRIES, Directory, DirectoryHalf, MAC_MASK, SLOTS, ServiceEntry, Slot, backend_flags,
+    entry_kind,
+};
 use pen_common::mac;
+use pen_ctl::dataplane::ServiceKey;
 
 use crate::place::Place;
 
@@ -22,6 +26,18 @@ pub(crate) fn directory(place: &Place) -> (u32, [Vec<u8>; 2]) {
     let (head, halves) = bytes.split_at(offset_of!(Directory, halves));
     let (first, second) = halves.split_at(size_of::<DirectoryHalf>());
     (u32::from_ne_bytes(head[..4].try_into().unwrap()), [first.to_vec(), second.to_vec()])
+}
+
+/// Which half of a service's table is in use.
+pub(crate) fn table_half(place: &Place, key: ServiceKey) -> u32 {
+    let (active, halves) = directory(place);
+    let entries = halves[active as usize].chunks(size_of::<ServiceEntry>()).take(DIRECTORY_ENTRIES);
+    let is_it = |entry: &&[u8]| {
+        entry[offset_of!(ServiceEntry, kind)] == entry_kind::SERVICE
+            && entry[offset_of!(ServiceEntry, port)..][..2] == key.port.to_be_bytes()
+    };
+    let entry = entries.clone().find(is_it).unwrap();
+    u32::from_ne_bytes(entry[offset_of!(ServiceEntry, table_half)..][..4].try_into().unwrap())
 }
 
 /// Owners of all slots in one half of a service's tables.

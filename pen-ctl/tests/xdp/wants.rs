@@ -59,6 +59,7 @@ pub(crate) fn members(numbers: &[u8]) -> Vec<Member> {
 
 /// The operations, as methods that must succeed.
 pub(crate) trait Do {
+    fn set_flood(&mut self, limit: u32);
     fn set_service(&mut self, key: ServiceKey);
     fn remove_service(&mut self, key: ServiceKey);
     fn set_backend(&mut self, key: ServiceKey, number: u8);
@@ -69,6 +70,10 @@ pub(crate) trait Do {
 }
 
 impl Do for XdpPlane {
+    fn set_flood(&mut self, limit: u32) {
+        self.apply(&Operation::SetFlood(limit)).unwrap();
+    }
+
     fn set_service(&mut self, key: ServiceKey) {
         self.apply(&Operation::SetService { key, settings: settings() }).unwrap();
     }

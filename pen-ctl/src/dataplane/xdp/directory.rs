@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use pen_common::abi::{
-    Address, DirectoryHalf, Interface, ServiceEntry, entry_kind, interface_flags, service_flags, vip_flags,
+    Address, DirectoryHalf, Interface, Limit, ServiceEntry, entry_kind, interface_flags, service_flags,
+    vip_flags,
 };
 use pen_common::mac;
 use pen_common::service::{self, BuildError, TCP, UDP};
 
 use crate::dataplane::{
-    AccessList, Affinity, AttachMode, InterfaceTarget, Mac, OnEmpty, Protocol, Scheduler, ServiceKey,
-    ServiceSettings, Tracking,
+    AccessList, Affinity, AttachMode, InterfaceTarget, Mac, OnEmpty, Prefixes, Protocol, Rate, RateLimit,
+    Scheduler, ServiceKey, ServiceSettings, Tracking,
 };
 
 /// Where the search for a hash seed starts: fixed, so that equal services give equal bytes.
@@ -68,7 +70,12 @@ pub(super) fn entry_of(
     settings: &ServiceSettings,
     id: u16,
     table_half: u32,
+    ticks: u64,
 ) -> ServiceEntry {
+    let limits = settings.rate_limit;
+    let limit = |rate: fn(RateLimit) -> Option<Rate>| {
+        limits.and_then(rate).map_or(Limit::default(), |rate| limit_of(rate, ticks))
+    };
     ServiceEntry {
         address: address.into(),
         port: key.port.to_be(),
@@ -79,12 +86,17 @@ pub(super) fn entry_of(
         table_half,
         tracking_timeout: seconds(settings.tracking_timeout),
         transition: seconds(settings.transition),
+        packets: limit(|limits| limits.packets),
+        flows: limit(|limits| limits.flows),
+        limit_prefix_v4: limits.map_or(0, |limits| limits.prefix_v4),
+        limit_prefix_v6: limits.map_or(0, |limits| limits.prefix_v6),
         ..ServiceEntry::EMPTY
     }
 }
 
-/// The settings that an entry says. Affinity `none` and affinity `flow` without tracking are the same bits.
-pub(super) fn settings_of(entry: &ServiceEntry) -> ServiceSettings {
+/// The settings that an entry says. Affinity `none` and affinity `flow` without tracking are the same bits; rates are
+/// rounded; of an access list it says only that there is one: [`unknown_list`].
+pub(super) fn settings_of(entry: &ServiceEntry, ticks: u64) -> ServiceSettings {
     let has = |flag: u16| entry.flags & flag != 0;
     let tracking = if has(service_flags::TRACK_FULL) {
         Tracking::Full
@@ -105,10 +117,46 @@ pub(super) fn settings_of(entry: &ServiceEntry) -> ServiceSettings {
         tracking_timeout: Duration::from_secs(entry.tracking_timeout.into()),
         transition: Duration::from_secs(entry.transition.into()),
         on_empty: if has(service_flags::PASS_WHEN_EMPTY) { OnEmpty::Pass } else { OnEmpty::Drop },
-        access: AccessList::default(),
-        rate_limit: None,
+        access: if has(service_flags::LISTED) { unknown_list() } else { AccessList::default() },
+        rate_limit: rate_limit_of(entry, ticks),
         proxy: None,
     }
+}
+
+/// Stands for a list that we did not put in place: one that nobody can want, as the same prefix is in both of its parts.
+pub(super) fn unknown_list() -> AccessList {
+    let all = Prefixes::from_iter([IpNet::V4(Default::default())]);
+    AccessList { allow: all.clone(), deny: all }
+}
+
+/// Stands for limits that are not what the entry says: none that anybody can want, as nobody gets anything.
+pub(super) fn unknown_limits() -> RateLimit {
+    let none = Some(Rate { per_second: 0, burst: 0 });
+    RateLimit { packets: none, flows: none, prefix_v4: 0, prefix_v6: 0 }
+}
+
+/// The limits that an entry says.
+fn rate_limit_of(entry: &ServiceEntry, ticks: u64) -> Option<RateLimit> {
+    let rate = |flag: u16, limit: Limit| (entry.flags & flag != 0).then(|| rate_of(limit, ticks));
+    let packets = rate(service_flags::LIMITS_PACKETS, entry.packets);
+    let flows = rate(service_flags::LIMITS_FLOWS, entry.flows);
+    let (prefix_v4, prefix_v6) = (entry.limit_prefix_v4, entry.limit_prefix_v6);
+    (packets.is_some() || flows.is_some()).then_some(RateLimit { packets, flows, prefix_v4, prefix_v6 })
+}
+
+/// A token's cost is the time in which one comes.
+fn limit_of(rate: Rate, ticks: u64) -> Limit {
+    Limit { cost: each(rate.per_second, ticks), burst: rate.burst }
+}
+
+fn rate_of(limit: Limit, ticks: u64) -> Rate {
+    Rate { per_second: each(limit.cost, ticks), burst: limit.burst }
+}
+
+/// A second in units of time, of which a jiffy has 2²⁰, divided by this and rounded; at least one.
+fn each(divisor: u32, ticks: u64) -> u32 {
+    let (second, divisor) = (ticks << 20, u64::from(divisor.max(1)));
+    u32::try_from(((second + divisor / 2) / divisor).max(1)).unwrap_or(u32::MAX)
 }
 
 /// The directory's record of an interface, with what is to be undone there after detaching ([`interface_flags::STRIPPED`]).
@@ -187,7 +235,18 @@ fn flags_of(settings: &ServiceSettings) -> u16 {
         Scheduler::Maglev | Scheduler::LeastConnections => 0,
         Scheduler::RoundRobin => service_flags::ROUND_ROBIN,
     };
-    affinity | tracking | empty | scheduler
+    affinity | tracking | empty | scheduler | guard_flags(settings)
+}
+
+fn guard_flags(settings: &ServiceSettings) -> u16 {
+    let when = |condition: bool, flag: u16| if condition { flag } else { 0 };
+    when(!settings.access.is_empty(), service_flags::LISTED)
+        | when(!settings.access.allow.is_empty(), service_flags::LISTED_ONLY)
+        | when(
+            settings.rate_limit.is_some_and(|limits| limits.packets.is_some()),
+            service_flags::LIMITS_PACKETS,
+        )
+        | when(settings.rate_limit.is_some_and(|limits| limits.flows.is_some()), service_flags::LIMITS_FLOWS)
 }
 
 /// Whole seconds, rounded up: only zero itself becomes 0, which has a meaning of its own.
@@ -197,81 +256,4 @@ fn seconds(duration: Duration) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn keys() -> impl Strategy<Value = ServiceKey> {
-        let address = prop_oneof![
-            (0u8..4).prop_map(|last| IpAddr::from([10, 0, 0, last])),
-            (0u16..4).prop_map(|last| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last])),
-        ];
-        let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)];
-        (address, 0u16..3, protocol).prop_map(|(address, port, protocol)| ServiceKey {
-            address: address.into(),
-            port,
-            protocol,
-        })
-    }
-
-    fn settings() -> impl Strategy<Value = ServiceSettings> {
-        let affinity = prop_oneof![Just(Affinity::Client), Just(Affinity::Flow)];
-        let tracking = prop_oneof![Just(Tracking::Full), Just(Tracking::Transitions)];
-        let scheduler = prop_oneof![Just(Scheduler::Maglev), Just(Scheduler::RoundRobin)];
-        (affinity, scheduler, tracking, 0u64..1000, 0u64..1000, any::<bool>()).prop_map(
-            |(affinity, scheduler, tracking, timeout, transition, pass)| ServiceSettings {
-                affinity,
-                scheduler,
-                tracking,
-                tracking_timeout: Duration::from_secs(timeout),
-                transition: Duration::from_secs(transition),
-                on_empty: if pass { OnEmpty::Pass } else { OnEmpty::Drop },
-                access: AccessList::default(),
-                rate_limit: None,
-                proxy: None,
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_is_found_again(
-            wanted in proptest::collection::btree_map(keys(), (settings(), any::<u16>(), 0u32..2), 0..30),
-        ) {
-            let services: Services = wanted
-                .iter()
-                .map(|(key, (settings, id, half))| (*key, entry_of(key.ip().unwrap(), key, settings, *id, *half)))
-                .collect();
-            let half = encode(&services, &[]).unwrap();
-            prop_assert_eq!(&decode(&half), &services);
-            for (key, (settings, ..)) in wanted {
-                prop_assert_eq!(settings_of(&services[&key]), settings);
-                prop_assert_eq!(half.entries[position(&half, &key).unwrap()], services[&key]);
-            }
-        }
-    }
-
-    #[test]
-    fn a_service_whose_vip_was_damaged_is_not_found() {
-        let key = ServiceKey { address: [10, 0, 0, 1].into(), port: 80, protocol: Protocol::Tcp };
-        let entry = ServiceEntry {
-            address: key.ip().unwrap().into(),
-            port: 80u16.to_be(),
-            protocol: TCP,
-            kind: entry_kind::SERVICE,
-            ..Default::default()
-        };
-        let mut half = encode(&Services::from([(key, entry)]), &[]).unwrap();
-        assert_eq!(decode(&half).len(), 1);
-        for entry in half.entries.iter_mut().filter(|entry| entry.kind == entry_kind::VIP) {
-            entry.flags = 0;
-        }
-        assert_eq!(decode(&half).len(), 0);
-    }
-
-    #[test]
-    fn a_fraction_of_a_second_is_not_forever() {
-        assert_eq!(seconds(Duration::from_millis(1)), 1);
-        assert_eq!(seconds(Duration::ZERO), 0);
-    }
-}
+mod tests;

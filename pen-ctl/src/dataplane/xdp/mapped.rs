@@ -29,6 +29,8 @@ unsafe impl Plain for abi::Ring {}
 // SAFETY: as above.
 unsafe impl Plain for abi::Round {}
 // SAFETY: as above.
+unsafe impl Plain for abi::Refused {}
+// SAFETY: as above.
 unsafe impl Plain for abi::Instance {}
 // SAFETY: an integer of 8 bytes.
 unsafe impl Plain for u64 {}

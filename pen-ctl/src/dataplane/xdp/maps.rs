@@ -9,17 +9,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
 use pen_common::abi::{
-    self, Backend, Counter, Directory, DirectoryHalf, Instance, LOOP_FILTER_WORDS, MAX_BACKENDS,
-    MAX_INTERFACES, MAX_SERVICES, Ring, SLOTS_BOTH_HALVES, Slot, TrackKeyV4, TrackKeyV6, Tracked,
+    self, Backend, Counter, Directory, DirectoryHalf, FRAGMENT_LINES, Instance, LOOP_FILTER_WORDS,
+    MAX_BACKENDS, MAX_INTERFACES, MAX_LIMITS, MAX_SERVICES, Refused, Ring, SLOTS_BOTH_HALVES, Slot,
+    TrackKeyV4, TrackKeyV6, Tracked,
 };
 
 use super::error::OpenError;
+use super::made::create_slot_tables;
 use super::mapped::{self, Mapped};
 use super::pins::Pins;
 use super::sys::{self, MMAPABLE};
 
 /// A counter record as aya reads it: packets, bytes.
 pub(super) type CounterWords = [u64; 2];
+
+/// A line as aya reads it.
+pub(super) type LineWords = [u64; 8];
+/// A record of refused packets as aya reads it.
+pub(super) type RefusedWords = [u64; size_of::<Refused>() / 8];
 
 /// The shape of a pinned map.
 pub(super) struct Shape {
@@ -32,6 +39,9 @@ pub(super) struct Shape {
     entries: Option<u32>,
     flags: u32,
 }
+
+/// Bytes of a line: of first fragments, of token buckets, of what was to be inserted.
+pub(super) const LINE: usize = size_of::<LineWords>();
 
 /// All maps that are pinned under their own names, the instance record first.
 pub(super) const SHAPES: &[Shape] = &[
@@ -47,6 +57,13 @@ pub(super) const SHAPES: &[Shape] = &[
     shape("loop_filter", MapType::Array, 4, 8 * LOOP_FILTER_WORDS, Some(1), MMAPABLE),
     shape("backend_macs", MapType::Hash, 8, 4, Some(MAX_BACKENDS), 0),
     shape("egress", MapType::DevMapHash, 4, 8, Some(MAX_INTERFACES as u32), 0),
+    shape("access_v4", MapType::ArrayOfMaps, 4, 4, Some(MAX_SERVICES), 0),
+    shape("access_v6", MapType::ArrayOfMaps, 4, 4, Some(MAX_SERVICES), 0),
+    shape("limits", MapType::ArrayOfMaps, 4, 4, Some(MAX_LIMITS), 0),
+    shape("refused", MapType::PerCpuArray, 4, size_of::<Refused>(), Some(2 * MAX_SERVICES), 0),
+    shape("inserts", MapType::PerCpuArray, 4, LINE, Some(1), 0),
+    shape("inserts_all", MapType::Array, 4, LINE, Some(1), 0),
+    shape("fragments", MapType::Array, 4, LINE, Some(FRAGMENT_LINES), 0),
 ];
 
 /// The shape of a service's slot tables.
@@ -77,6 +94,11 @@ pub(super) struct Maps {
     pub(super) rings: Mapped<Ring>,
     pub(super) track_v4: MapData,
     pub(super) track_v6: MapData,
+    pub(super) access_v4: MapData,
+    pub(super) access_v6: MapData,
+    pub(super) limits: MapData,
+    pub(super) refused: PerCpuArray<MapData, RefusedWords>,
+    pub(super) inserts: PerCpuArray<MapData, LineWords>,
 }
 
 impl Maps {
@@ -94,6 +116,11 @@ impl Maps {
             rings: map_array(pins, "rings", MAX_SERVICES as usize)?,
             track_v4: data(pins, "track_v4")?,
             track_v6: data(pins, "track_v6")?,
+            access_v4: data(pins, "access_v4")?,
+            access_v6: data(pins, "access_v6")?,
+            limits: data(pins, "limits")?,
+            refused: typed(pins, "refused")?,
+            inserts: typed(pins, "inserts")?,
         })
     }
 
@@ -197,40 +224,6 @@ fn difference(info: &MapInfo, shape: &Shape) -> Option<String> {
     numbers.into_iter().find(|(_, found, wanted)| found != wanted).map(|(what, found, wanted)| {
         format!("has {} instead of {wanted}", what.replace("{}", &found.to_string()))
     })
-}
-
-/// Creates and pins the instance record, so that whatever is pinned later has an owner.
-pub(super) fn create_instance(pins: &Pins, record: &Instance) -> Result<(), OpenError> {
-    let failed = |error: io::Error| OpenError::from_io("pin the instance record", &error);
-    let fd = sys::create_array("instance", size_of::<Instance>() as u32, 1, 0).map_err(failed)?;
-    let words: [u64; size_of::<Instance>() / 8] = std::array::from_fn({
-        let words = mapped::words_of(record);
-        move |index| words[index]
-    });
-    let array = MapData::from_fd(fd)
-        .and_then(Map::from_map_data)
-        .and_then(Array::<MapData, [u64; size_of::<Instance>() / 8]>::try_from);
-    let written = array.and_then(|mut array| array.set(0, words, 0).map(|()| array));
-    let array = written.map_err(|error| OpenError::from_aya("write the instance record", &error))?;
-    array.pin(pins.instance()).map_err(|error| OpenError::from_aya("pin the instance record", &error))
-}
-
-/// Creates and pins the map of all services' slot tables, unless it is there.
-///
-/// The loader would make it from the object's type information; Linux 6.1 then refuses slot tables that were
-/// made without (`timer_off` differs in its `bpf_map_meta_equal`), as ours are.
-pub(super) fn ensure_slots_map(pins: &Pins) -> io::Result<()> {
-    let path = pins.map("slots");
-    if path.exists() {
-        return Ok(());
-    }
-    let template = create_slot_tables("slots_template")?;
-    let map = sys::create_array_of_maps("slots", template.as_fd(), MAX_SERVICES)?;
-    sys::pin(map.as_fd(), &path)
-}
-
-fn create_slot_tables(name: &str) -> io::Result<OwnedFd> {
-    sys::create_array(name, size_of::<Slot>() as u32, SLOTS_BOTH_HALVES, MMAPABLE)
 }
 
 /// The slot tables of a service, opened.

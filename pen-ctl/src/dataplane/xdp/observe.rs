@@ -64,15 +64,24 @@ impl XdpPlane {
         }
     }
 
-    /// What was asked for where the map says the same: it says less (whole seconds, `none` as `flow`).
+    /// What was asked for where the map says the same: it says less (whole seconds, `none` as `flow`, rounded rates). What
+    /// is told of a list or a limit but is not in its place is none that anybody asked for.
     fn observed_settings(&self, key: &ServiceKey, entry: &ServiceEntry) -> ServiceSettings {
         let says = |settings: &&ServiceSettings| {
             key.ip().is_some_and(|address| {
-                directory::entry_of(address, key, settings, entry.service, entry.table_half) == *entry
+                let (id, half) = (entry.service, entry.table_half);
+                directory::entry_of(address, key, settings, id, half, self.ticks) == *entry
             })
         };
         let recorded = self.settings.get(key).filter(says);
-        recorded.cloned().unwrap_or_else(|| directory::settings_of(entry))
+        if let Some(recorded) = recorded.filter(|settings| self.is_admission_in_place(key, entry, settings)) {
+            return recorded.clone();
+        }
+        let mut told = directory::settings_of(entry, self.ticks);
+        if !self.are_limits_in_place(entry) {
+            told.rate_limit = Some(directory::unknown_limits());
+        }
+        told
     }
 
     /// The backends that we put there and that are still there, those that are retired left out.

@@ -16,15 +16,19 @@ use pen_common::abi::{
 };
 use pen_common::service;
 
+use super::access::Lists;
 use super::backends::Held;
 use super::churn::Churn;
 use super::error::OpenError;
 use super::grace::Grace;
 use super::guard::LoopGuard;
 use super::interfaces::pinned_links;
+use super::limits::Buckets;
 use super::links::xdp_states;
-use super::maps::{Maps, SHAPES, backends_in_use, check_pinned, create_instance, ensure_slots_map, typed};
+use super::made::{create_instance, ensure_lines, ensure_maps_of_maps};
+use super::maps::{Maps, SHAPES, backends_in_use, check_pinned, typed};
 use super::pins::{PinLock, Pinned, Pins, discard, inspect, remove};
+use super::unusable::Unusable;
 use super::{PROGRAM, XdpPlane, directory, load_patiently, number_of, privilege, sys};
 
 /// The program and its maps, as built by `cargo xtask build-ebpf` and committed.
@@ -91,8 +95,9 @@ impl XdpPlane {
     fn adopt(pins: Pins, options: &OpenOptions, lock: PinLock) -> Result<Self, OpenError> {
         pins.create()?;
         check_pinned(&pins)?;
-        ensure_slots_map(&pins)
-            .map_err(|error| OpenError::from_io("create the map of slot tables", &error))?;
+        ensure_maps_of_maps(&pins)
+            .and_then(|()| ensure_lines(&pins))
+            .map_err(|error| OpenError::from_io("create the maps of maps", &error))?;
         let mut ebpf = load(&pins, options.tracking_clients)?;
         check_pinned(&pins)?;
         let program_id = load_program(&mut ebpf)?;
@@ -102,6 +107,8 @@ impl XdpPlane {
         let churn = Churn::new(typed(&pins, "counters")?);
         let clock = sys::Jiffies::load()
             .map_err(|error| OpenError::from_io("load what tells the kernel's clock", &error))?;
+        let ticks = sys::ticks_per_second()
+            .map_err(|error| OpenError::from_io("ask for the resolution of the coarse clock", &error))?;
         let mut plane = Self {
             pins,
             instance: options.instance,
@@ -113,10 +120,13 @@ impl XdpPlane {
             settings: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             stripped: BTreeMap::new(),
-            flood_inserts_per_cpu: 0,
             tables: BTreeMap::new(),
             held: BTreeMap::new(),
+            unusable: Unusable::default(),
+            lists: Lists::default(),
+            buckets: Buckets::default(),
             guard,
+            ticks,
             clock: Arc::new(clock),
             churn: Arc::new(churn),
             grace: Grace::default(),
@@ -124,31 +134,30 @@ impl XdpPlane {
         };
         // Whoever was here before may have flipped or retired something a moment ago.
         plane.grace.owe();
-        plane.set_clock()?;
+        plane.set_clock();
         plane.recover_services()?;
         plane.recover_backends().map_err(|why| recovery_failed("backends", why))?;
         plane.recover_links()?;
         plane.pin_program()?;
         plane.sweep().map_err(|why| recovery_failed("slots", why))?;
+        plane.adopt_admission().map_err(|why| recovery_failed("access lists and limits", why))?;
+        plane.look_for_unusable().map_err(|why| recovery_failed("backends", why))?;
         Ok(plane)
     }
 
     /// Tells packets how many ticks a second has.
-    fn set_clock(&self) -> Result<(), OpenError> {
-        let ticks = sys::ticks_per_second()
-            .map_err(|error| OpenError::from_io("ask for the resolution of the coarse clock", &error))?;
+    fn set_clock(&self) {
         // Seconds = ((jiffies >> 2) × multiplier) >> 24.
-        let multiplier = ((1 << 26) + ticks / 2) / ticks;
+        let multiplier = ((1 << 26) + self.ticks / 2) / self.ticks;
         let cell = &self.maps.directory.words()[offset_of!(Directory, clock_multiplier) / 8];
         cell.store(multiplier, Ordering::SeqCst);
-        Ok(())
     }
 
     fn recover_services(&mut self) -> Result<(), OpenError> {
         let half = self.maps.half(self.active_half());
         self.services = half.map(|half| directory::decode(&half)).unwrap_or_default();
-        self.settings =
-            self.services.iter().map(|(key, entry)| (*key, directory::settings_of(entry))).collect();
+        let told = |entry| directory::settings_of(entry, self.ticks);
+        self.settings = self.services.iter().map(|(key, entry)| (*key, told(entry))).collect();
         let ids: Vec<u16> = self.services.values().map(|entry| entry.service).collect();
         for id in ids {
             let table = self.open_table(id).map_err(|why| recovery_failed("slots", why))?;

@@ -65,7 +65,12 @@ impl XdpPlane {
             let table = self.open_table(id).map_err(|error| failure(what(), error))?;
             self.tables.insert(id, table);
         }
-        self.services.insert(*key, directory::entry_of(address, key, settings, id, half));
+        if before.is_none() {
+            self.clear_admission(id).map_err(|error| failure(what(), error))?;
+        }
+        let entry = directory::entry_of(address, key, settings, id, half, self.ticks);
+        self.prepare_admission(key, &entry, settings).map_err(|error| failure(what(), error))?;
+        self.services.insert(*key, entry);
         if let Err(error) = self.write_directory() {
             match before {
                 Some(entry) => self.services.insert(*key, entry),
@@ -74,7 +79,7 @@ impl XdpPlane {
             return Err(failure(what(), error));
         }
         self.settings.insert(*key, settings.clone());
-        Ok(())
+        self.tidy_admission(&entry).map_err(|error| failure(what(), error))
     }
 
     /// Removes a service, its tables and its backends; what they counted stays in the total of removed ones.
@@ -86,7 +91,9 @@ impl XdpPlane {
         self.write_directory().map_err(|error| failure(what(), error))?;
         let Some(entry) = removed else { return Ok(()) };
         self.retire_service(entry.service)?;
-        self.remove_tables(entry.service).map_err(|error| failure(what(), error))
+        self.remove_tables(entry.service)
+            .and_then(|()| self.clear_admission(entry.service))
+            .map_err(|error| failure(what(), error))
     }
 
     /// Shares the slots and turns of a service: written into the idle half, then flipped by one store.

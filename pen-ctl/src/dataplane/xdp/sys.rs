@@ -13,17 +13,18 @@ use std::path::Path;
 use std::ptr;
 
 mod batches;
+mod create;
+mod elements;
 mod statistics;
 mod ticks;
 
-pub(super) use batches::{Batches, delete_all};
+pub(super) use batches::{Batches, delete_all, update_all};
+pub(super) use create::{MMAPABLE, create_array, create_array_of_maps, create_per_cpu_array, create_trie};
+pub(super) use elements::{delete_element, inner_map, map_id, remove_inner_map, set_element};
 pub(super) use statistics::driver_statistics;
 pub(super) use ticks::Jiffies;
 
 // Numbers of commands, types and flags: linux/bpf.h (stable kernel interface).
-const BPF_MAP_CREATE: u32 = 0;
-const BPF_MAP_UPDATE_ELEM: u32 = 2;
-const BPF_MAP_DELETE_ELEM: u32 = 3;
 const BPF_OBJ_PIN: u32 = 6;
 const BPF_OBJ_GET: u32 = 7;
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
@@ -32,14 +33,8 @@ const BPF_LINK_UPDATE: u32 = 29;
 const BPF_LINK_DETACH: u32 = 34;
 /// `BPF_XDP`, the attach type.
 const ATTACH_XDP: u32 = 37;
-/// `BPF_MAP_TYPE_ARRAY`.
-const MAP_TYPE_ARRAY: u32 = 2;
-/// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
-const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 /// `BPF_LINK_TYPE_XDP`.
 const LINK_TYPE_XDP: u32 = 6;
-/// `BPF_F_MMAPABLE`: the array can be mapped into memory.
-pub(super) const MMAPABLE: u32 = 1 << 10;
 /// `MEMBARRIER_CMD_GLOBAL`: returns after an RCU grace period.
 const MEMBARRIER_GLOBAL: libc::c_int = 1;
 
@@ -74,63 +69,6 @@ pub(super) struct LinkFacts {
     pub(super) program: u32,
     /// Interface it is on; 0 = none any more.
     pub(super) ifindex: u32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct MapCreate {
-    map_type: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
-    inner_map_fd: u32,
-    numa_node: u32,
-    map_name: [u8; 16],
-}
-
-/// Creates an array of `entries` values of `value_size` bytes.
-pub(super) fn create_array(name: &str, value_size: u32, entries: u32, flags: u32) -> io::Result<OwnedFd> {
-    create_map(
-        name,
-        MapCreate {
-            map_type: MAP_TYPE_ARRAY,
-            value_size,
-            max_entries: entries,
-            map_flags: flags,
-            ..Default::default()
-        },
-    )
-}
-
-/// Creates an array of `entries` maps, each of which must be like `template`.
-pub(super) fn create_array_of_maps(
-    name: &str,
-    template: BorrowedFd<'_>,
-    entries: u32,
-) -> io::Result<OwnedFd> {
-    create_map(
-        name,
-        MapCreate {
-            map_type: MAP_TYPE_ARRAY_OF_MAPS,
-            value_size: 4,
-            max_entries: entries,
-            inner_map_fd: raw(template),
-            ..Default::default()
-        },
-    )
-}
-
-/// Creates a map whose keys are indexes.
-fn create_map(name: &str, mut attributes: MapCreate) -> io::Result<OwnedFd> {
-    attributes.key_size = 4;
-    // One byte less than the field: the kernel wants a terminating zero.
-    for (to, from) in attributes.map_name[..15].iter_mut().zip(name.bytes()) {
-        *to = from;
-    }
-    let fd = bpf(BPF_MAP_CREATE, &mut attributes)?;
-    // SAFETY: the kernel just gave us this descriptor; nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 #[repr(C)]
@@ -242,37 +180,6 @@ struct LinkDetach {
 /// Detaches a link at once, whoever else holds it.
 pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut LinkDetach { link_fd: raw(link) }).map(drop)
-}
-
-#[repr(C)]
-struct MapElement {
-    map_fd: u32,
-    alignment: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
-}
-
-/// Sets the element with this key to a value of four bytes (of a map of maps: the inner map's descriptor).
-pub(super) fn set_element(map: BorrowedFd<'_>, key: u32, value: u32) -> io::Result<()> {
-    let mut attributes = MapElement {
-        map_fd: raw(map),
-        alignment: 0,
-        key: ptr::from_ref(&key) as u64,
-        value: ptr::from_ref(&value) as u64,
-        flags: 0,
-    };
-    bpf(BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
-}
-
-/// Removes the element with this key; one that is not there is fine.
-pub(super) fn delete_element(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
-    let mut attributes =
-        MapElement { map_fd: raw(map), alignment: 0, key: ptr::from_ref(&key) as u64, value: 0, flags: 0 };
-    match bpf(BPF_MAP_DELETE_ELEM, &mut attributes) {
-        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// One bpf(2) call; the kernel zero-extends attributes that are shorter than its own.

@@ -24,6 +24,8 @@ pub(super) struct Window {
     now: u32,
     /// Seconds that a window stays open.
     transition: u32,
+    /// The last second in which a newcomer was not remembered.
+    suppressed: Option<u32>,
     /// Whether memory is read only while a slot is marked: then it stays so until no memory needs it.
     lingers: bool,
 }
@@ -36,7 +38,7 @@ impl Window {
 
     /// A slot now.
     fn passed(&self, slot: Slot) -> Slot {
-        let slot = slot.at(self.now, None, self.transition);
+        let slot = slot.at(self.now, self.suppressed, self.transition);
         if self.lingers { slot } else { slot.closed() }
     }
 }
@@ -47,17 +49,25 @@ impl XdpPlane {
         if !track::remembers(service) {
             return Ok(None);
         }
-        let jiffies = self.clock.now().map_err(|error| format!("ask the kernel for its clock: {error}"))?;
-        let multiplier = &self.maps.directory.words()[offset_of!(Directory, clock_multiplier) / 8];
         Ok(Some(Window {
-            now: track::second(jiffies, multiplier.load(Ordering::Acquire)),
+            now: self.second()?,
             transition: service.transition,
+            suppressed: self.last_suppressed()?,
             lingers: !track::remembers_all(service),
         }))
     }
 
-    /// Moves on the slots whose windows are over.
-    pub(super) fn pass_windows(&self) -> Result<(), String> {
+    /// The second of the data plane's clock.
+    pub(super) fn second(&self) -> Result<u32, String> {
+        let jiffies = self.clock.now().map_err(|error| format!("ask the kernel for its clock: {error}"))?;
+        let multiplier = &self.maps.directory.words()[offset_of!(Directory, clock_multiplier) / 8];
+        Ok(track::second(jiffies, multiplier.load(Ordering::Acquire)))
+    }
+
+    /// Moves on the slots whose windows are over. Where a previous owner was away while newcomers were not remembered, the
+    /// owner takes its place: whom it got meanwhile is its own for good.
+    pub(super) fn pass_windows(&mut self) -> Result<(), String> {
+        self.look_for_unusable()?;
         for entry in self.services.values() {
             let Some(table) = self.tables.get(&entry.service) else { continue };
             let marked = |cell: &&AtomicU64| is_marked(slot(cell));
@@ -68,7 +78,10 @@ impl XdpPlane {
             let window = self.window(entry)?;
             for cell in marked {
                 let before = slot(cell);
-                let after = window.map_or(Slot::owned_by(before.owner), |window| window.passed(before));
+                let after = window.map_or(Slot::owned_by(before.owner), |window| {
+                    let missed = self.unusable.missed(before.previous, window.suppressed);
+                    window.passed(if missed { before.without_previous() } else { before })
+                });
                 replace(cell, before, after);
             }
         }

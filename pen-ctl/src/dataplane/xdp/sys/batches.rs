@@ -1,5 +1,5 @@
-//! Hash maps read through, and emptied, in batches (BPF_MAP_LOOKUP_BATCH, BPF_MAP_DELETE_BATCH; Linux 5.6): one system call
-//! for thousands of entries, and no entry read twice, however many are added and evicted meanwhile.
+//! Maps read through, filled and emptied in batches (BPF_MAP_LOOKUP_BATCH, …_UPDATE_…, …_DELETE_…; Linux 5.6): one system call
+//! for thousands of entries, and none of a hash map read twice, however many are added and evicted meanwhile.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -9,6 +9,8 @@ use super::{bpf, raw};
 
 /// `linux/bpf.h`.
 const BPF_MAP_LOOKUP_BATCH: u32 = 24;
+/// The same.
+const BPF_MAP_UPDATE_BATCH: u32 = 26;
 /// The same.
 const BPF_MAP_DELETE_BATCH: u32 = 27;
 /// Entries asked for at a time.
@@ -150,4 +152,28 @@ pub(in super::super) fn delete_all(map: BorrowedFd<'_>, key_size: usize, keys: &
         }
     }
     Ok(deleted)
+}
+
+/// Puts entries into a map: keys and values, one behind the other.
+pub(in super::super) fn update_all(
+    map: BorrowedFd<'_>,
+    key_size: usize,
+    keys: &[u8],
+    values: &[u32],
+) -> io::Result<()> {
+    let batches = keys.chunks(key_size * ROOM as usize).zip(values.chunks(ROOM as usize));
+    for (keys, values) in batches {
+        let mut attributes = BatchAttributes {
+            in_batch: 0,
+            out_batch: 0,
+            keys: keys.as_ptr() as u64,
+            values: values.as_ptr() as u64,
+            count: (keys.len() / key_size).min(values.len()) as u32,
+            map_fd: raw(map),
+            element_flags: 0,
+            flags: 0,
+        };
+        bpf(BPF_MAP_UPDATE_BATCH, &mut attributes)?;
+    }
+    Ok(())
 }
