@@ -8,6 +8,8 @@ mod change;
 mod clock;
 mod drain;
 mod file;
+mod flood;
+mod hearing;
 mod history;
 mod http;
 mod losses;
@@ -39,21 +41,21 @@ pub use trial::expire_at_start;
 pub use windows::WindowsToEnd;
 
 use crate::api::document::{BackendList, ChangeDocument, ServiceList};
-use crate::api::event::Kind;
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Reply, Request};
 use crate::check::Check;
-use crate::dataplane::{self, BackendAddress, DataPlane, DataPlaneError, HealthStatus, Observed, ServiceKey};
+use crate::dataplane::{self, BackendAddress, DataPlane, DataPlaneError, Observed, ServiceKey};
 use crate::hooks::Hooks;
-use crate::journal::{Journal, Note};
+use crate::journal::Journal;
 use crate::metrics::timings::Timings;
 use crate::server::tcp::Door;
 use crate::state::revision::Revision;
 use crate::state::store::{Cause, Store};
-use crate::surroundings::{Event, Ground, Hop, Surroundings, Watched};
+use crate::surroundings::{Event, Hop, Surroundings, Watched};
 use crate::target::{Seen, Sighting, Standings};
 use crate::tracked::View;
 use announce::Announced;
 use drain::Drains;
+use flood::Flood;
 use losses::Losses;
 use occupancy::Occupancy;
 use own_file::OwnFile;
@@ -127,6 +129,7 @@ pub struct Controller {
     windows: Windows,
     own_file: OwnFile,
     losses: Losses,
+    flood: Flood,
     unasked: Unasked,
     hooks: Hooks,
     retold: Retold,
@@ -173,6 +176,7 @@ impl Controller {
             windows: Windows::default(),
             own_file: OwnFile::default(),
             losses: Losses::default(),
+            flood: Flood::default(),
             unasked: Unasked::default(),
             hooks: Hooks::default(),
             retold: Retold::default(),
@@ -275,24 +279,6 @@ impl Controller {
         }
     }
 
-    fn hear_of_health(&mut self, (key, address): (ServiceKey, BackendAddress), seen: Sighting) {
-        let Some(sighting) = self.seen.health.get_mut(&(key, address)) else { return };
-        let before = std::mem::replace(sighting, seen.clone());
-        let message = if before.status == seen.status {
-            sighting.since = before.since;
-            let Some(message) = other_news(&before, &seen) else { return };
-            message
-        } else {
-            *self.transitions.entry((key, address)).or_default() += 1;
-            format!("{} (was {}): {}", seen.status, before.status, seen.detail)
-        };
-        self.journal().note(Note {
-            service: Some(self.service_name(&key)),
-            backend: Some(address),
-            ..Note::new(Kind::Health, message)
-        });
-    }
-
     /// Looks the data plane up afresh and repairs what someone else changed. Called every five seconds.
     pub fn tick(&mut self) {
         let _ = self.store.settle();
@@ -385,19 +371,6 @@ pub(crate) fn no_service(name: &str) -> ApiError {
         format!("there is no service {}", name.escape_debug()),
         "`pen-ctl service list` shows those there are",
     )
-}
-
-/// What else than its verdict is new about a backend that is up: whether it can be asked, and its share.
-fn other_news(before: &Sighting, seen: &Sighting) -> Option<String> {
-    let (was, is) = (before.ground == Ground::Unasked, seen.ground == Ground::Unasked);
-    match (seen.status, seen.advice.weight) {
-        (HealthStatus::Up, _) if is && !was => Some(format!("still up; {}", seen.detail)),
-        (HealthStatus::Up, _) if was && !is => Some(format!("checked again: {}", seen.detail)),
-        (_, Some(percent)) if before.advice.weight != seen.advice.weight => {
-            Some(format!("its share is {percent} % of its weight: {}", seen.detail))
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

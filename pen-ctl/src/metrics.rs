@@ -15,8 +15,8 @@ use prometheus_client::registry::Registry;
 
 use crate::api::document::{InterfaceDocument, TrackingDocument};
 use crate::dataplane::{
-    Affinity, BackendAddress, Connections, Counters, HealthStatus, Scheduler, ServiceConnections, ServiceKey,
-    Tracking, Traffic,
+    Affinity, BackendAddress, Connections, Counters, HealthStatus, RefusedClients, Scheduler,
+    ServiceConnections, ServiceKey, Suppression, Tracking, Traffic,
 };
 use crate::state::desired::AdminState;
 use timings::Timings;
@@ -58,6 +58,8 @@ pub struct Snapshot {
     pub service_connections: BTreeMap<ServiceKey, ServiceConnections>,
     /// How full the tracking tables are; `None` = not counted yet.
     pub tracking: Option<TrackingDocument>,
+    /// Newcomers that were not remembered; `None` = all are.
+    pub suppression: Option<Suppression>,
     /// How many parts of the desired state the data plane would not take.
     pub failures: usize,
 }
@@ -77,6 +79,8 @@ pub struct ServiceSample {
     pub tracking: Tracking,
     /// How many of its slots are changing owner.
     pub slots_in_transition: u32,
+    /// What it refused; `None` where it asks nothing of its clients.
+    pub refused: Option<RefusedClients>,
     /// Its backends.
     pub backends: Vec<BackendSample>,
 }

@@ -9,6 +9,7 @@ pub mod clients;
 mod configuration;
 pub mod connection;
 mod events;
+mod everybody;
 mod gate;
 pub mod hangup;
 mod intake;

@@ -1,5 +1,6 @@
 //! The documents the controller answers with: what `--json` prints. Fields are added, never renamed.
 
+pub mod admission;
 pub mod clients;
 
 use std::collections::BTreeMap;
@@ -7,6 +8,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use admission::{FloodDocument, RefusedDocument};
 
 use crate::api::configuration::TrialDocument;
 use crate::check::Health;
@@ -48,6 +51,9 @@ pub struct TrackingDocument {
     /// Entries that were made a second, by family, over the last seconds; `null` where that is not known yet.
     #[serde(default)]
     pub inserts_per_second: Option<Inserted>,
+    /// Newcomers that were not remembered because there were too many at once; absent where all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flood: Option<FloodDocument>,
 }
 
 /// Controllers that know no age counted when they were asked.
@@ -171,6 +177,9 @@ pub struct ServiceDocument {
     pub packets: u64,
     /// Their bytes from the Ethernet header on.
     pub bytes: u64,
+    /// Frames that it refused; absent where it asks nothing of its clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedDocument>,
     /// What only the proxy does for it; absent under XDP.
     #[serde(flatten)]
     pub proxy: Option<ProxyDocument>,

@@ -33,13 +33,15 @@ pub enum Kind {
     Started,
     /// The controller ends.
     Ending,
+    /// Newcomers come too fast to be remembered, or do so no longer.
+    Flood,
     /// Something somebody should look at.
     Trouble,
 }
 
 impl Kind {
     /// Every kind, in the order they are told of.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Serving,
         Kind::NotServing,
         Kind::Health,
@@ -50,6 +52,7 @@ impl Kind {
         Kind::RolledBack,
         Kind::Started,
         Kind::Ending,
+        Kind::Flood,
         Kind::Trouble,
     ];
 
@@ -66,6 +69,7 @@ impl Kind {
             Kind::RolledBack => "rolled_back",
             Kind::Started => "started",
             Kind::Ending => "ending",
+            Kind::Flood => "flood",
             Kind::Trouble => "trouble",
         }
     }

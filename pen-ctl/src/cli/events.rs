@@ -46,7 +46,7 @@ pub struct EventsArgs {
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
     /// Only these kinds, with commas between: serving, not_serving, health, change, interface, drain, applied, rolled_back,
-    /// started, ending, trouble
+    /// started, ending, flood, trouble
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     kind: Vec<String>,
     /// The newest N [default: 100; with --follow 10]
@@ -161,6 +161,7 @@ fn line(event: &EventDocument, style: Style) -> String {
     let tone = match kind {
         Kind::Serving => Some(Tone::Good),
         Kind::NotServing | Kind::Trouble => Some(Tone::Bad),
+        Kind::Flood => Some(Tone::Attention),
         _ => None,
     };
     let padded = format!("{kind:<11}");

@@ -18,6 +18,8 @@ use waiting::Waiting;
 
 /// How often the data plane is looked up afresh.
 const RESYNC: Duration = Duration::from_secs(5);
+/// How often it is asked whether a flood is on.
+const FLOOD: Duration = Duration::from_secs(1);
 /// How long an interface that was made a moment ago may take to be heard of.
 const NEW_INTERFACE: Duration = Duration::from_millis(500);
 
@@ -89,6 +91,8 @@ pub async fn serve(
     let (mut census, mut windows, mut waiting) = (None, None, Waiting::default());
     let mut resync = interval(RESYNC);
     resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut flood = interval(FLOOD);
+    flood.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !controller.ended() {
         if let Some(due) = controller.census_due() {
             census = Some(spawn_blocking(|| due.take()));
@@ -122,6 +126,7 @@ pub async fn serve(
                 controller.windows_ended(ended);
             }
             _ = resync.tick() => controller.tick(),
+            _ = flood.tick() => controller.look_for_flood(),
             () = sleep(wake.unwrap_or(RESYNC)), if wake.is_some() => controller.reconcile(),
         }
     }

@@ -1,6 +1,9 @@
 //! Takes down what metrics are written from.
 
+use std::collections::BTreeMap;
+
 use super::Controller;
+use crate::dataplane::{RefusedClients, ServiceKey};
 use crate::metrics::{BackendSample, ServiceSample, Snapshot};
 use crate::state::desired::{Backend, Service};
 
@@ -12,21 +15,28 @@ impl Controller {
         for trouble in troubles.iter().map(String::as_str).chain(self.tracking_trouble()) {
             tracing::debug!("left out of the metrics: {trouble}");
         }
+        let refused = self.plane.refused();
+        if let Err(trouble) = &refused {
+            tracing::debug!("left out of the metrics: {trouble}");
+        }
+        let refused = refused.unwrap_or_default();
+        self.look_for_flood();
         let connections = self.plane.connections();
         let service_connections = self.plane.service_connections();
         let desired = self.store.desired();
         Snapshot {
             interfaces: desired.interfaces.iter().map(|spec| self.interface(spec)).collect(),
-            services: desired.services.iter().map(|service| self.sample(service)).collect(),
+            services: desired.services.iter().map(|service| self.sample(service, &refused)).collect(),
             counters: counters.ok(),
             connections,
             service_connections,
             tracking: self.tracking_document(),
+            suppression: self.suppression(),
             failures: self.failures.len(),
         }
     }
 
-    fn sample(&self, service: &Service) -> ServiceSample {
+    fn sample(&self, service: &Service, refused: &BTreeMap<ServiceKey, RefusedClients>) -> ServiceSample {
         ServiceSample {
             name: service.name.clone(),
             vip: service.vip,
@@ -34,6 +44,7 @@ impl Controller {
             scheduler: service.scheduler,
             tracking: service.tracking,
             slots_in_transition: self.slots_in_transition(service),
+            refused: Self::refused(service, refused),
             backends: service.backends.iter().map(|backend| self.sample_of(service, backend)).collect(),
         }
     }

@@ -87,7 +87,8 @@ impl Controller {
         let inserts_per_second = self.pace();
         let (tables, at) = self.occupancy.newest?;
         let age = self.clock.uptime().saturating_sub(at);
-        Some(TrackingDocument { tables, age_seconds: Some(age.as_secs()), inserts_per_second })
+        let (age_seconds, flood) = (Some(age.as_secs()), self.flood_document());
+        Some(TrackingDocument { tables, age_seconds, inserts_per_second, flood })
     }
 
     /// Notes how many entries have been made by now, for [`Controller::pace`].

@@ -7,12 +7,12 @@ use super::change::no_backend;
 use super::reconcile::Subject;
 use crate::api::document::{
     AccessDocument, BackendDocument, ControllerDocument, HealthDocument, InterfaceDocument, InterfaceList,
-    InterfaceState, PacketsDocument, ProxyDocument, ServiceDocument, StatusDocument,
+    InterfaceState, PacketsDocument, ProxyDocument, ServiceDocument, StatusDocument, TrackingDocument,
 };
 use crate::api::{ApiError, Reply};
 use crate::dataplane::{
     self, AttachMode, BackendAddress, Connections, Counters, DataPlaneError, ObservedInterface,
-    ServiceConnections, ServiceKey, Traffic,
+    RefusedClients, ServiceConnections, ServiceKey, Traffic,
 };
 use crate::named_files;
 use crate::own_address;
@@ -25,6 +25,7 @@ struct Counts {
     counters: Counters,
     backends: BTreeMap<(ServiceKey, BackendAddress), Connections>,
     services: BTreeMap<ServiceKey, ServiceConnections>,
+    refused: BTreeMap<ServiceKey, RefusedClients>,
 }
 
 impl Controller {
@@ -33,14 +34,17 @@ impl Controller {
             counters: or_default(self.plane.counters(), troubles),
             backends: self.plane.connections(),
             services: self.plane.service_connections(),
+            refused: or_default(self.plane.refused(), troubles),
         }
     }
 
     pub(super) fn status(&mut self) -> StatusDocument {
         let mut troubles = Vec::new();
         let counts = self.counts(&mut troubles);
+        self.look_for_flood();
         troubles.extend(self.tracking_trouble().map(str::to_owned));
-        let tracking = self.tracking_document().unwrap_or_default();
+        let not_counted = TrackingDocument { flood: self.flood_document(), ..TrackingDocument::default() };
+        let tracking = self.tracking_document().unwrap_or(not_counted);
         let desired = self.store.desired();
         let mut warnings = self.warnings();
         warnings.extend(troubles);
@@ -102,6 +106,7 @@ impl Controller {
         warnings.extend(panics.map(|(key, why)| format!("service {}: {why}", self.service_name(&key))));
         warnings.extend(self.unasked_warnings());
         warnings.extend(self.loss_warnings());
+        warnings.extend(self.flood_warning());
         warnings.extend(own_address::warnings(&desired.services, &self.seen.links));
         warnings.extend(named_files::warnings(&desired.services));
         warnings.extend(self.drain_trouble().map(str::to_owned));
@@ -136,6 +141,7 @@ impl Controller {
             counters: Counters { backends: [(id, traffic)].into(), ..Counters::default() },
             backends: self.plane.connections(),
             services: BTreeMap::new(),
+            refused: BTreeMap::new(),
         };
         let service = self.found(service)?;
         let backend = service.backend(address).ok_or_else(|| no_backend(&service.name, address))?;
@@ -213,6 +219,7 @@ impl Controller {
             on_change: service.on_change.clone(),
             packets: removed.packets + backends.iter().map(|backend| backend.packets).sum::<u64>(),
             bytes: removed.bytes + backends.iter().map(|backend| backend.bytes).sum::<u64>(),
+            refused: Self::refused(service, &counts.refused).map(Into::into),
             backends,
             proxy: service.settings(self.kind()).proxy.map(|settings| ProxyDocument {
                 settings,
@@ -223,6 +230,16 @@ impl Controller {
                 .chain(named_files::of_service(service))
                 .collect(),
         }
+    }
+
+    /// What a service refused; `None` where it neither asks anything of its clients nor ever did.
+    pub(super) fn refused(
+        service: &Service,
+        counted: &BTreeMap<ServiceKey, RefusedClients>,
+    ) -> Option<RefusedClients> {
+        let refused = counted.get(&service.vip).copied()?;
+        let asks = !service.allow.is_empty() || !service.deny.is_empty() || service.rate_limit.is_some();
+        (asks || refused != RefusedClients::default()).then_some(refused)
     }
 
     fn backend(&self, service: &Service, backend: &Backend, counts: &Counts) -> BackendDocument {

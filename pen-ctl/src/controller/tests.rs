@@ -5,6 +5,7 @@ mod changes;
 mod checks;
 mod drains;
 mod files;
+mod flood;
 mod http;
 mod interfaces;
 mod journal;

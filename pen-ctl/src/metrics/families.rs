@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 
+mod admission;
 mod connections;
 
 use super::{BackendSample, ServiceSample, Snapshot};
@@ -32,7 +33,9 @@ impl Collector for Families {
         }
         connections::of_services(&self.0, &mut to)?;
         connections::of_backends(&self.0, &mut to)?;
-        self.tracking(&mut to)
+        admission::refused(&self.0, &mut to)?;
+        self.tracking(&mut to)?;
+        admission::flood(&self.0, &mut to)
     }
 }
 

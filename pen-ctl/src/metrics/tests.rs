@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::api::document::InterfaceState;
-use crate::dataplane::{AttachMode, TableUse, TrackingUse};
+use crate::dataplane::{AttachMode, RefusedPackets, TableUse, TrackingUse};
 use crate::needs;
 
 fn traffic(packets: u64) -> Traffic {
@@ -28,6 +28,7 @@ fn service(name: &str, vip: &str, backends: Vec<BackendSample>) -> ServiceSample
         scheduler: Scheduler::Maglev,
         tracking: Tracking::Full,
         slots_in_transition: 655,
+        refused: None,
         backends,
     }
 }
@@ -53,6 +54,8 @@ fn snapshot() -> Snapshot {
         "[2001:db8::100]:*/udp",
         vec![backend("2001:db8::11", HealthStatus::Unknown, AdminState::Down)],
     );
+    let rate_limited = RefusedPackets { packets: 6, newest: None };
+    let web = ServiceSample { refused: Some(RefusedClients { rate_limited, ..Default::default() }), ..web };
     let counters = Counters {
         backends: [
             ((web.vip, web.backends[0].address), traffic(100)),
@@ -100,7 +103,8 @@ fn snapshot() -> Snapshot {
         connections,
         service_connections,
         counters: Some(counters),
-        tracking: Some(TrackingDocument { tables, age_seconds: Some(3), inserts_per_second: None }),
+        tracking: Some(TrackingDocument { tables, age_seconds: Some(3), ..TrackingDocument::default() }),
+        suppression: Some(Suppression { active: true, newcomers: 17, last_seconds_ago: Some(0) }),
         failures: 1,
     }
 }

@@ -32,7 +32,7 @@ use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
 use super::message::{Answer, Body, Document, Failure, Insider, Name, Optional, Query, Which, Writer};
-use super::{audit, clients, configuration, events, metrics, page};
+use super::{audit, clients, configuration, events, everybody, metrics, page};
 use crate::api::{Answered, ApiError, Asked, ErrorCode, Interfaces, Reply, Request};
 use crate::cli::render::Style;
 use crate::cli::render::status::View;
@@ -88,23 +88,32 @@ async fn page(State(controller): Controller) -> Result<Response, Failure> {
 }
 
 async fn status(State(controller): Controller, inside: Result<Insider, Failure>) -> Answer {
-    let Answered { mut reply, revision } = controller.ask(Request::Status.into()).await?;
-    if let (Reply::Status(document), Err(_)) = (&mut reply, inside) {
-        document.controller.seed = None;
+    look(&controller, Request::Status, inside).await
+}
+
+/// Asks for what everybody may see, but for what only those may who look from the balancer itself.
+async fn look(controller: &ControllerHandle, request: Request, inside: Result<Insider, Failure>) -> Answer {
+    let Answered { mut reply, revision } = controller.ask(request.into()).await?;
+    if inside.is_err() {
+        everybody::censor(&mut reply);
     }
     Ok(Document::of(&reply)?.at(revision))
 }
 
-async fn service_list(State(controller): Controller) -> Answer {
-    ask(&controller, Request::ServiceList).await
+async fn service_list(State(controller): Controller, inside: Result<Insider, Failure>) -> Answer {
+    look(&controller, Request::ServiceList, inside).await
 }
 
 async fn service_add(State(controller): Controller, writer: Writer, Body(spec): Body<ServiceSpec>) -> Answer {
     Ok(change(&controller, writer, Request::ServiceAdd(spec)).await?.created())
 }
 
-async fn service_show(State(controller): Controller, Name(name): Name) -> Answer {
-    ask(&controller, Request::ServiceShow { name }).await
+async fn service_show(
+    State(controller): Controller,
+    Name(name): Name,
+    inside: Result<Insider, Failure>,
+) -> Answer {
+    look(&controller, Request::ServiceShow { name }, inside).await
 }
 
 async fn service_set(

@@ -1,6 +1,5 @@
 //! `status`, and the lists that are parts of it.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use pen_common::abi::SLOTS;
@@ -12,11 +11,13 @@ use crate::api::document::{
     StatusDocument, TrackingDocument,
 };
 use crate::check::Health;
-use crate::dataplane::{AttachMode, HealthStatus, Kind, TableUse};
+use crate::dataplane::{AttachMode, HealthStatus, Kind};
 use crate::health::NOT_CHECKED;
 use crate::state::desired::AdminState;
 
+mod admission;
 mod connections;
+mod counts;
 
 /// How documents are shown: when, and in which colours.
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +59,10 @@ pub fn status(document: &StatusDocument, view: View) -> String {
     text.push_str(&blocks.join("\n"));
     if !proxied {
         text.push_str(&view.heading("Packets"));
-        text.push_str(&packets(&document.packets, view));
+        text.push_str(&counts::packets(&document.packets, view));
     }
     text.push_str(&view.heading("Clients remembered"));
-    text.push_str(&tracking(&document.tracking, view));
+    text.push_str(&counts::tracking(&document.tracking, view));
     text
 }
 
@@ -179,6 +180,7 @@ pub fn service(service: &ServiceDocument, view: View) -> String {
     }
     settings.push(("health", check(&service.health)));
     settings.extend(guard(service));
+    settings.extend(admission::refused(service));
     settings.extend(policy(service));
     let mut table = Table::plain();
     for (key, value) in settings {
@@ -358,59 +360,6 @@ fn word<T: serde::Serialize>(value: &T) -> String {
         Ok(serde_json::Value::String(word)) => word,
         _ => String::new(),
     }
-}
-
-fn packets(packets: &PacketsDocument, view: View) -> String {
-    let mut table = Table::plain();
-    let mut row = |verdict: &str, reason: &str, count: u64, tone: Option<Tone>| {
-        let reason = Cell::new(reason);
-        let reason = if let Some(tone) = tone { reason.tone(tone) } else { reason };
-        table.row(vec![Cell::new(verdict), reason, Cell::number(number(count))]);
-    };
-    row("received", "", packets.received, None);
-    row("forwarded", "", packets.forwarded, None);
-    let kinds: [(&str, &BTreeMap<String, u64>, Option<Tone>); 3] = [
-        ("answered", &packets.answered, None),
-        ("passed", &packets.passed, None),
-        ("dropped", &packets.dropped, Some(Tone::Attention)),
-    ];
-    for (verdict, reasons, tone) in kinds {
-        let seen: Vec<_> = reasons.iter().filter(|(_, count)| **count > 0).collect();
-        if seen.is_empty() {
-            row(verdict, "", 0, None);
-        }
-        for (index, (reason, count)) in seen.into_iter().enumerate() {
-            row(if index == 0 { verdict } else { "" }, reason, *count, tone);
-        }
-    }
-    table.render(2, view.style)
-}
-
-fn tracking(tracking: &TrackingDocument, view: View) -> String {
-    let TrackingDocument { tables, age_seconds, inserts_per_second: pace } = tracking;
-    let Some(age_seconds) = age_seconds else {
-        return "  not counted yet: ask again in a moment\n".to_owned();
-    };
-    let mut table = Table::plain();
-    let families =
-        [("IPv4", tables.v4, pace.map(|pace| pace.v4)), ("IPv6", tables.v6, pace.map(|pace| pace.v6))];
-    for (family, TableUse { used, max, evicted, .. }, pace) in families {
-        let cell = Cell::number(number(used));
-        let full = max > 0 && used >= max - max / 10;
-        table.row(vec![
-            Cell::new(family),
-            if full { cell.tone(Tone::Attention) } else { cell },
-            Cell::new(format!("of {}", number(max))),
-            Cell::new(pace.map_or_else(String::new, |pace| format!("{} new/s", number(pace)))),
-            Cell::new(format!("{} evicted", number(evicted))),
-        ]);
-    }
-    let mut text = table.render(2, view.style);
-    if *age_seconds > 0 {
-        let age = humantime::format_duration(Duration::from_secs(*age_seconds));
-        text.push_str(&format!("  counted {age} ago\n"));
-    }
-    text
 }
 
 #[cfg(test)]

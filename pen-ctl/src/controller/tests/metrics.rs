@@ -1,7 +1,7 @@
 //! What the controller takes down for metrics.
 
 use super::*;
-use crate::dataplane::Traffic;
+use crate::dataplane::{RefusedClients, RefusedPackets, Traffic};
 use crate::metrics::{Format, Snapshot, render};
 
 fn snapshot(bench: &mut Bench) -> Snapshot {
@@ -24,6 +24,21 @@ fn a_snapshot_says_how_each_backend_stands_and_how_often_that_changed() {
     assert_eq!(stands, [(true, HealthStatus::Up, 1), (false, HealthStatus::Down, 2)]);
     assert_eq!(snapshot.counters.unwrap().backends[&(vip(), at(11))], traffic);
     assert_eq!(snapshot.interfaces[0].name, "eth0");
+}
+
+#[test]
+fn what_was_refused_is_told_of_services_that_ask_something_of_their_clients_or_did() {
+    let mut bench = Bench::with_web();
+    let refused = |bench: &mut Bench, packets| {
+        let denied = RefusedPackets { packets, newest: None };
+        let refused = RefusedClients { denied, ..RefusedClients::default() };
+        bench.plane.lock().refused.insert(vip(), refused);
+        let document = bench.status().services[0].refused;
+        assert_eq!(snapshot(bench).services[0].refused.map(Into::into), document);
+        document.map(|refused| refused.denied.packets)
+    };
+    assert_eq!(refused(&mut bench, 0), None);
+    assert_eq!(refused(&mut bench, 7), Some(7));
 }
 
 #[test]

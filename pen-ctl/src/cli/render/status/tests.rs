@@ -197,6 +197,42 @@ fn what_follows_from_health_is_shown_where_anything_was_said() {
 }
 
 #[test]
+fn whom_a_service_refused_is_shown_with_the_newest() {
+    let mut document = document();
+    let service = &mut document.services[1];
+    service.refused = serde_json::from_value(serde_json::json!({
+        "denied": {"packets": 12_345, "last": "192.0.2.7", "seconds_ago": 75},
+        "rate_limited": {"packets": 0, "last": null, "seconds_ago": null},
+    }))
+    .unwrap();
+    let text = super::service(service, view());
+    for line in [
+        "denied            12 345 packets, the last from 192.0.2.7 1m 15s ago\n",
+        "rate limited      0 packets\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
+fn a_flood_is_shown_below_the_clients_while_it_is_on_and_afterwards() {
+    let with = |flood| {
+        let mut document = document();
+        document.tracking.flood = serde_json::from_value(flood).unwrap();
+        status(&document, view())
+    };
+    let text = with(serde_json::json!({"active": true, "suppressed": 12_345, "last_seconds_ago": 0}));
+    assert!(text.ends_with("\n  flood: newcomers are not remembered now, 12 345 so far\n"), "{text}");
+    let text = with(serde_json::json!({"active": false, "suppressed": 12_345, "last_seconds_ago": 75}));
+    assert!(
+        text.ends_with("\n  12 345 newcomers were not remembered in floods, the last 1m 15s ago\n"),
+        "{text}"
+    );
+    let text = with(serde_json::json!({"active": false, "suppressed": 0, "last_seconds_ago": null}));
+    assert!(text.ends_with("  counted 12s ago\n"), "{text}");
+}
+
+#[test]
 fn what_is_wrong_is_red_on_a_terminal() {
     let coloured = View { style: Style { colour: true }, ..view() };
     let text = status(&document(), coloured);
