@@ -21,6 +21,10 @@ pub enum Each {
     Cpu,
     /// For each service.
     Service,
+    /// For each limit of a service, of packets or new flows.
+    Limit,
+    /// For each prefix of an access list.
+    Prefix,
     /// For each of `tracking_clients`.
     Client,
     /// The same, but for as many as the next power of two.
@@ -32,14 +36,21 @@ const MIB: u64 = 1024 * KIB;
 
 /// What the slot tables of a service take.
 pub const SERVICE: u64 = MIB + 8 * KIB;
+/// What the token buckets of a limit take.
+pub const LIMIT: u64 = MIB + 4 * KIB;
+/// What a prefix of an access list takes: half of it for where the trie branches. The kernel accounts for less.
+pub const PREFIX: u64 = 128;
 
 /// All parts of what the maps of the XDP data plane take.
-pub const MAPS: [Part; 8] = [
-    part("directory, backends, loop filter, MACs, log and small ones", 2688 * KIB, Each::Once),
+pub const MAPS: [Part; 11] = [
+    part("directory, backends, loop filter, MACs, log and small ones", 2712 * KIB, Each::Once),
     part("rings", 4128 * KIB, Each::Once),
-    part("counters", 132 * KIB, Each::Once),
-    part("counters, for each possible CPU", 260 * KIB, Each::Cpu),
+    part("first fragments", 260 * KIB, Each::Once),
+    part("counters", 140 * KIB, Each::Once),
+    part("counters, for each possible CPU", 276 * KIB, Each::Cpu),
     part("each service: its slot table, both halves", SERVICE, Each::Service),
+    part("each limit: its token buckets", LIMIT, Each::Limit),
+    part("each prefix of an access list", PREFIX, Each::Prefix),
     part("each tracked client, IPv4", 72, Each::Client),
     part("each tracked client, IPv6", 80, Each::Client),
     part("both, for each of as many as the next power of two", 32, Each::ClientRoundedUp),
@@ -53,12 +64,13 @@ const fn part(what: &'static str, bytes: u64, each: Each) -> Part {
     Part { what, bytes, each }
 }
 
-/// What the maps of the XDP data plane take at most.
+/// What the maps of the XDP data plane take at most, but for access lists and limits.
 pub fn maps(services: u64, tracking_clients: u32, possible_cpus: u64) -> u64 {
     let times = |each| match each {
         Each::Once => 1,
         Each::Cpu => possible_cpus,
         Each::Service => services,
+        Each::Limit | Each::Prefix => 0,
         Each::Client => u64::from(tracking_clients),
         Each::ClientRoundedUp => u64::from(tracking_clients).next_power_of_two(),
     };

@@ -5,7 +5,7 @@ use super::{Controller, no_service};
 use crate::api::document::ChangeDocument;
 use crate::api::{ApiError, ErrorCode, Interfaces, Reply};
 use crate::budget;
-use crate::dataplane::{self, BackendAddress, Operation};
+use crate::dataplane::{self, BackendAddress, Operation, ServiceSettings};
 use crate::own_address;
 use crate::state::desired::{Desired, InterfaceSpec, Service};
 use crate::state::spec::{BackendSpec, ServiceSpec};
@@ -220,22 +220,39 @@ impl Controller {
         Err(ApiError::new(ErrorCode::Refused, why, "nothing was changed"))
     }
 
-    /// Under XDP each service takes a slot table of its own out of kernel memory: better refused than half built.
+    /// Under XDP each service takes a slot table of its own out of kernel memory, and what its lists and limits need: better
+    /// refused than half built.
     pub(super) fn check_memory(&self, desired: &Desired) -> Result<(), ApiError> {
         if self.kind() != dataplane::Kind::Xdp {
             return Ok(());
         }
-        let new =
-            desired.services.iter().filter(|one| !self.observed.services.contains_key(&one.vip)).count();
-        let needed = budget::SERVICE * new as u64;
+        let needed: u64 = desired.services.iter().map(|service| self.memory_for(service)).sum();
         match (self.options.available_memory)() {
-            Some(available) if new > 0 && needed > available => Err(ApiError::new(
+            Some(available) if needed > available => Err(ApiError::new(
                 ErrorCode::Refused,
                 format!("{} MiB of memory are needed and {} are left", needed >> 20, available >> 20),
-                "a service's slot table takes 1 MiB: free memory, or add fewer services",
+                "a service's slot table takes 1 MiB, each of its limits another, and 8,192 prefixes of its access list: \
+                 free memory, or ask for less",
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Bytes that the data plane has to find for a service beside what it has for it.
+    fn memory_for(&self, service: &Service) -> u64 {
+        let limits = |settings: &ServiceSettings| {
+            let limits = settings.rate_limit;
+            let each = limits.map(|limits| [limits.packets.is_some(), limits.flows.is_some()]);
+            each.into_iter().flatten().filter(|is_limited| *is_limited).count()
+        };
+        let settings = service.settings(self.kind());
+        let before = self.observed.services.get(&service.vip).map(|found| &found.settings);
+        let new_limits = limits(&settings).saturating_sub(before.map_or(0, limits));
+        // A list that changes is made beside the one that it takes the place of.
+        let same = before.is_some_and(|before| before.access == settings.access);
+        let prefixes = if same { 0 } else { settings.access.allow.len() + settings.access.deny.len() };
+        let service = if before.is_some() { 0 } else { budget::SERVICE };
+        service + budget::LIMIT * new_limits as u64 + budget::PREFIX * prefixes as u64
     }
 
     pub(super) fn found(&self, name: &str) -> Result<&Service, ApiError> {

@@ -1,7 +1,7 @@
 //! Floods of newcomers: told when they begin, while they last, and when they are over.
 
 use super::*;
-use crate::api::event::Filter;
+use crate::api::event::{Filter, Kind};
 use crate::dataplane::Suppression;
 
 /// What the data plane says from now on, and what is noted of that.

@@ -123,7 +123,7 @@ fn data_plane(stage: &Stage) -> Vec<Row> {
         "service add web 10.0.0.100:80/tcp",
         "MiB of memory are needed and 0 are left",
         "1 MiB",
-        "free memory, or add fewer services",
+        "free memory, or ask for less",
     ));
     rows.push(copied(
         "detach XDP from eth0: Invalid argument (os error 22); detaching is tried again every 5 s",

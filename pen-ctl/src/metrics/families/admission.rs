@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use super::{Snapshot, To, counters, gauges};
+use prometheus_client::encoding::EncodeMetric;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::{Snapshot, To, counters};
 use crate::dataplane::{RefusedClients, Suppression};
 
 /// Packets that services refused, by reason, of those that ask anything of their clients.
@@ -20,8 +24,10 @@ pub(super) fn refused(snapshot: &Snapshot, to: To<'_, '_>) -> fmt::Result {
 /// Newcomers that were not remembered.
 pub(super) fn flood(snapshot: &Snapshot, to: To<'_, '_>) -> fmt::Result {
     let Some(Suppression { active, newcomers, .. }) = snapshot.suppression else { return Ok(()) };
-    let nothing: [(&str, &str); 0] = [];
-    let help = "Newcomers that were not remembered because there were too many at once";
-    counters(to, "pen_tracking_suppressed", help, [(nothing, newcomers)])?;
-    gauges(to, "pen_flood", "Whether newcomers are too many at once now", [(nothing, u64::from(active))])
+    let (counter, gauge) = (ConstCounter::new(newcomers), ConstGauge::new(u64::from(active)));
+    let help = "Newcomers that were not remembered because there were too many at once.";
+    let kind = counter.metric_type();
+    counter.encode(to.encode_descriptor("pen_tracking_suppressed", help, None, kind)?)?;
+    let help = "Whether newcomers are too many at once now.";
+    gauge.encode(to.encode_descriptor("pen_flood", help, None, gauge.metric_type())?)
 }
