@@ -37,9 +37,10 @@ impl Controller {
                 return;
             }
         };
-        let before = self.flood.seen.map_or(0, |seen| seen.newcomers);
-        self.flood.seen = found;
+        let seen = std::mem::replace(&mut self.flood.seen, found);
         let Some(found) = found else { return };
+        // What was before the first look belongs to nothing that this controller knows of.
+        let before = seen.unwrap_or(found).newcomers;
         match (&self.flood.now, found.active) {
             (None, true) => {
                 let at = self.clock.uptime();

@@ -3,16 +3,20 @@
 
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Map, MapData};
 use ipnet::{IpNet, Ipv4Net};
 use pen_common::abi::{ServiceEntry, access, entry_kind, service_flags};
+use pen_ctl::budget;
 use pen_ctl::dataplane::xdp::XdpPlane;
 use pen_ctl::dataplane::{
     AccessList, DataPlane, Operation, Prefixes, Rate, RateLimit, ServiceKey, ServiceSettings,
 };
 
+use crate::packets::{Wire, XDP_DROP, XDP_TX, sharing};
 use crate::place::Place;
 use crate::wants::{Do, key, settings};
 use crate::{kernel, pinned};
@@ -106,6 +110,68 @@ fn the_longest_prefix_decides_and_allow_refuses_all_others() {
 }
 
 #[test]
+fn packets_of_clients_that_a_list_refuses_are_dropped_and_counted() {
+    let Some(place) = Place::enter() else { return };
+    let (mut plane, interface) = sharing(&place, &[11]);
+    let wire = Wire::new(&place, &interface);
+    set(&mut plane, key(0), &listed(list(&["10.9.0.0/24"], &["10.9.0.7/32"])));
+    let action = |client| wire.send(&wire.syn(client)).0;
+    assert_eq!((action(6), action(7), action(7), action(8)), (XDP_TX, XDP_DROP, XDP_DROP, XDP_TX));
+    set(&mut plane, key(0), &listed(list(&["10.8.0.0/16"], &[])));
+    assert_eq!(action(8), XDP_DROP);
+    let denied = plane.refused().unwrap()[&key(0)].denied;
+    let newest = denied.newest.unwrap();
+    assert_eq!((denied.packets, newest.client), (3, IpAddr::from([10, 9, 0, 8])));
+    assert_eq!(plane.counters().unwrap().dropped["denied"].packets, 3);
+    set(&mut plane, key(0), &settings());
+    assert_eq!(action(7), XDP_TX);
+}
+
+#[test]
+fn packets_above_a_limit_are_dropped_and_counted() {
+    let Some(place) = Place::enter() else { return };
+    let (mut plane, interface) = sharing(&place, &[11]);
+    let wire = Wire::new(&place, &interface);
+    let mut one = limited(1);
+    one.rate_limit.as_mut().unwrap().prefix_v4 = 32;
+    set(&mut plane, key(0), &one);
+    let action = |client| wire.send(&wire.syn(client)).0;
+    assert_eq!((action(6), action(7)), (XDP_TX, XDP_TX));
+    let dropped = (0..20).filter(|_| action(6) == XDP_DROP).count() as u64;
+    assert!(dropped >= 10, "{dropped}");
+    let limited = plane.refused().unwrap()[&key(0)].rate_limited;
+    assert_eq!((limited.packets, limited.newest.unwrap().client), (dropped, IpAddr::from([10, 9, 0, 6])));
+}
+
+/// Whoever both lists let in is let in all the while, whichever of them lets all others in.
+#[test]
+fn no_packet_falls_between_two_lists() {
+    let Some(place) = Place::enter() else { return };
+    let (mut plane, interface) = sharing(&place, &[11]);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sent = scope.spawn(|| {
+            let wire = Wire::new(&place, &interface);
+            let mut sent = 0u64;
+            while !stop.load(Ordering::SeqCst) {
+                assert_eq!(wire.send(&wire.syn(9)).0, XDP_TX, "after {sent} packets");
+                sent += 1;
+            }
+            sent
+        });
+        let lists = [list(&[], &["10.8.0.0/16"]), list(&["10.9.0.0/16"], &[]), AccessList::default()];
+        for round in 0..24usize {
+            set(&mut plane, key(0), &listed(lists[round * (1 + round / 12) % 3].clone()));
+            if sent.is_finished() {
+                break;
+            }
+        }
+        stop.store(true, Ordering::SeqCst);
+        assert!(sent.join().unwrap() > 0);
+    });
+}
+
+#[test]
 fn clients_of_ipv6_are_looked_up_in_a_list_of_theirs() {
     let Some(place) = Place::enter() else { return };
     let mut plane = place.open().unwrap();
@@ -185,6 +251,7 @@ fn limits_have_buckets_of_their_own_while_there_are_any() {
     both.rate_limit.as_mut().unwrap().flows = Some(Rate { per_second: 1, burst: 1 });
     set(&mut plane, key(0), &both);
     assert!(inner(&place, "limits", 1).is_some());
+    assert!((budget::LIMIT * 99 / 100..=budget::LIMIT).contains(&memlock(packets)));
     kernel::delete_element(&kernel::open_pin(&place.pins().join("maps/limits")), 1);
     assert_ne!(seen(&mut plane, key(0)), both);
     set(&mut plane, key(0), &both);
@@ -261,10 +328,16 @@ fn a_hundred_thousand_prefixes_are_put_in_place() {
         println!("100,000 prefixes: {took:?}; to look at them: {:?}", again.elapsed());
     }
     assert_eq!(verdict(&place, 0, "64.0.1.1"), Some(access::DENY));
-    let id = inner(&place, "access_v4", 0).unwrap();
-    let trie = MapData::from_id(id).unwrap();
-    use std::os::fd::{AsFd, AsRawFd};
-    let info =
-        std::fs::read_to_string(format!("/proc/self/fdinfo/{}", trie.fd().as_fd().as_raw_fd())).unwrap();
-    println!("{}", info.lines().find(|line| line.starts_with("memlock")).unwrap());
+    let taken = memlock(inner(&place, "access_v4", 0).unwrap());
+    println!("{taken} bytes");
+    assert!(taken <= 100_001 * budget::PREFIX);
+}
+
+/// Bytes that a map takes, as the kernel accounts for it.
+fn memlock(id: u32) -> u64 {
+    let map = MapData::from_id(id).unwrap();
+    let path = format!("/proc/thread-self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+    let facts = std::fs::read_to_string(path).unwrap();
+    let line = facts.lines().find_map(|line| line.strip_prefix("memlock:")).unwrap();
+    line.trim().parse().unwrap()
 }

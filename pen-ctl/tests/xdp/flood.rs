@@ -81,6 +81,19 @@ fn what_cpus_tell_is_told_while_it_goes_on_and_afterwards() {
 }
 
 #[test]
+fn newcomers_of_a_flood_are_not_remembered_and_told_of() {
+    let Some(place) = Place::enter() else { return };
+    let (mut plane, interface) = sharing(&place, &[11]);
+    plane.set_flood(5);
+    let wire = Wire::new(&place, &interface);
+    (1..=250).for_each(|client| assert_eq!(wire.backend_of(client), 11));
+    let told = plane.suppression().unwrap().unwrap();
+    assert!(told.active && told.last_seconds_ago.is_some(), "{told:?}");
+    let remembered = plane.clients().unwrap().occupancy().unwrap().v4.used;
+    assert_eq!(told.newcomers, 250 - remembered);
+}
+
+#[test]
 fn a_window_that_is_open_stays_so_until_one_transition_after_the_flood() {
     let Some(place) = Place::enter() else { return };
     let (mut plane, _, now) = moved(&place);

@@ -3,7 +3,8 @@
 
 use pen_ctl::dataplane::fake::FakePlane;
 use pen_ctl::dataplane::{
-    Affinity, DataPlane, HealthStatus, Observed, OnEmpty, Operation, Scheduler, ServiceSettings, Tracking,
+    AccessList, Affinity, DataPlane, HealthStatus, Observed, OnEmpty, Operation, Prefixes, Rate, RateLimit,
+    Scheduler, ServiceSettings, Tracking,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
@@ -19,8 +20,8 @@ const LENGTH: usize = 30;
 fn some_settings() -> impl Strategy<Value = ServiceSettings> {
     let affinity = prop_oneof![Just(Affinity::Client), Just(Affinity::Flow), Just(Affinity::None)];
     let on_empty = prop_oneof![Just(OnEmpty::Drop), Just(OnEmpty::Pass)];
-    (affinity, any::<bool>(), on_empty, 0u64..3).prop_map(|(affinity, turns, on_empty, timeout)| {
-        ServiceSettings {
+    (affinity, any::<bool>(), on_empty, 0u64..3, some_access(), some_limits()).prop_map(
+        |(affinity, turns, on_empty, timeout, access, rate_limit)| ServiceSettings {
             affinity,
             scheduler: if turns && affinity != Affinity::None {
                 Scheduler::RoundRobin
@@ -30,8 +31,28 @@ fn some_settings() -> impl Strategy<Value = ServiceSettings> {
             on_empty,
             tracking: if affinity == Affinity::None { Tracking::Off } else { Tracking::Full },
             tracking_timeout: std::time::Duration::from_millis(700 * timeout),
+            access,
+            rate_limit,
             ..settings()
-        }
+        },
+    )
+}
+
+fn some_access() -> impl Strategy<Value = AccessList> {
+    let nets = || proptest::sample::subsequence(vec!["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"], 0..=2);
+    let prefixes = |all: Vec<&str>| all.iter().map(|net| net.parse().unwrap()).collect::<Prefixes>();
+    prop_oneof![
+        2 => Just(AccessList::default()),
+        1 => nets().prop_map(move |nets| AccessList { allow: prefixes(nets), ..AccessList::default() }),
+        1 => nets().prop_map(move |nets| AccessList { deny: prefixes(nets), ..AccessList::default() }),
+    ]
+}
+
+fn some_limits() -> impl Strategy<Value = Option<RateLimit>> {
+    let rate = || proptest::option::of((1u32..10_000_000).prop_map(|n| Rate { per_second: n, burst: n }));
+    (rate(), rate()).prop_map(|(packets, flows)| {
+        let limits = RateLimit { packets, flows, prefix_v4: 24, prefix_v6: 56 };
+        (packets.is_some() || flows.is_some()).then_some(limits)
     })
 }
 
@@ -55,6 +76,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         });
     prop_oneof![
         1 => any::<u64>().prop_map(Operation::SetSeed),
+        1 => (0u32..3).prop_map(|n| Operation::SetFlood(n * 1000)),
         4 => (service(), some_settings()).prop_map(|(key, settings)| Operation::SetService { key, settings }),
         1 => service().prop_map(|key| Operation::RemoveService { key }),
         8 => (service(), backend(), target)
@@ -81,7 +103,9 @@ fn the_kernel_holds_what_was_asked_for() {
             let mut kernel = kernel.borrow_mut();
             empty(&mut *kernel);
             let mut model = FakePlane::default();
-            model.lock().observed.seed = kernel.observe().unwrap().seed;
+            let before = kernel.observe().unwrap();
+            model.lock().observed.seed = before.seed;
+            model.lock().observed.flood_inserts_per_cpu = before.flood_inserts_per_cpu;
             for operation in &operations {
                 let (really, as_expected) = (kernel.apply(operation), model.apply(operation));
                 prop_assert_eq!(really.is_ok(), as_expected.is_ok(), "{:?}: {:?}", operation, really);

@@ -13,9 +13,9 @@ use crate::kernel;
 use crate::place::Place;
 use crate::wants::{Do, address, key, serving};
 
-const XDP_DROP: u32 = 1;
+pub(crate) const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
-const XDP_TX: u32 = 3;
+pub(crate) const XDP_TX: u32 = 3;
 
 /// The pinned program, and the interface that its frames come in by.
 pub(crate) struct Wire {
@@ -29,12 +29,12 @@ impl Wire {
     }
 
     /// Sends a frame; returns the action and the frame afterwards.
-    fn send(&self, frame: &[u8]) -> (u32, Vec<u8>) {
+    pub(crate) fn send(&self, frame: &[u8]) -> (u32, Vec<u8>) {
         kernel::run(&self.program, frame, self.interface.ifindex)
     }
 
     /// A TCP SYN of a client to service 0 that arrives for us.
-    fn syn(&self, client: u8) -> Vec<u8> {
+    pub(crate) fn syn(&self, client: u8) -> Vec<u8> {
         let mut frame = self.interface.mac.0.to_vec();
         frame.extend([2, 9, 9, 9, 9, client, 0x08, 0x00]);
         frame.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 9, 0, client, 10, 0, 0, 100]);

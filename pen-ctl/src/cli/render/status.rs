@@ -7,8 +7,7 @@ use pen_common::abi::SLOTS;
 use super::table::{Cell, Table};
 use super::{Style, Tone, bytes, number, span};
 use crate::api::document::{
-    AccessDocument, BackendDocument, InterfaceDocument, InterfaceState, PacketsDocument, ServiceDocument,
-    StatusDocument, TrackingDocument,
+    AccessDocument, BackendDocument, InterfaceDocument, InterfaceState, ServiceDocument, StatusDocument,
 };
 use crate::check::Health;
 use crate::dataplane::{AttachMode, HealthStatus, Kind};

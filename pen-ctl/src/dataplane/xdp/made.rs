@@ -8,8 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{Array, Map, MapData};
 use pen_common::abi::{
-    AccessKeyV4, AccessKeyV6, BUCKET_LINES, FRAGMENT_LINES, Instance, MAX_LIMITS, MAX_SERVICES, Refused,
-    SLOTS_BOTH_HALVES, Slot,
+    AccessKeyV4, AccessKeyV6, BUCKET_LINES, Instance, MAX_LIMITS, MAX_SERVICES, SLOTS_BOTH_HALVES, Slot,
 };
 
 use super::error::OpenError;
@@ -56,18 +55,6 @@ fn ensure(
     let template = template(&format!("{name}_template"))?;
     let map = sys::create_array_of_maps(name, template.as_fd(), entries)?;
     sys::pin(map.as_fd(), &path)
-}
-
-/// Creates and pins the maps that the object need not declare, unless they are there.
-pub(super) fn ensure_lines(pins: &Pins) -> io::Result<()> {
-    let pin = |name: &str, create: &dyn Fn(&str) -> io::Result<OwnedFd>| match pins.map(name) {
-        path if path.exists() => Ok(()),
-        path => create(name).and_then(|map| sys::pin(map.as_fd(), &path)),
-    };
-    pin("fragments", &|name| sys::create_array(name, LINE as u32, FRAGMENT_LINES, 0))?;
-    pin("inserts", &|name| sys::create_per_cpu_array(name, LINE as u32, 1))?;
-    pin("inserts_all", &|name| sys::create_array(name, LINE as u32, 1, 0))?;
-    pin("refused", &|name| sys::create_per_cpu_array(name, size_of::<Refused>() as u32, 2 * MAX_SERVICES))
 }
 
 /// Creates the slot tables of a service.

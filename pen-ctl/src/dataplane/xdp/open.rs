@@ -25,7 +25,7 @@ use super::guard::LoopGuard;
 use super::interfaces::pinned_links;
 use super::limits::Buckets;
 use super::links::xdp_states;
-use super::made::{create_instance, ensure_lines, ensure_maps_of_maps};
+use super::made::{create_instance, ensure_maps_of_maps};
 use super::maps::{Maps, SHAPES, backends_in_use, check_pinned, typed};
 use super::pins::{PinLock, Pinned, Pins, discard, inspect, remove};
 use super::unusable::Unusable;
@@ -95,9 +95,7 @@ impl XdpPlane {
     fn adopt(pins: Pins, options: &OpenOptions, lock: PinLock) -> Result<Self, OpenError> {
         pins.create()?;
         check_pinned(&pins)?;
-        ensure_maps_of_maps(&pins)
-            .and_then(|()| ensure_lines(&pins))
-            .map_err(|error| OpenError::from_io("create the maps of maps", &error))?;
+        ensure_maps_of_maps(&pins).map_err(|error| OpenError::from_io("create the maps of maps", &error))?;
         let mut ebpf = load(&pins, options.tracking_clients)?;
         check_pinned(&pins)?;
         let program_id = load_program(&mut ebpf)?;

@@ -19,7 +19,7 @@ mod statistics;
 mod ticks;
 
 pub(super) use batches::{Batches, delete_all, update_all};
-pub(super) use create::{MMAPABLE, create_array, create_array_of_maps, create_per_cpu_array, create_trie};
+pub(super) use create::{MMAPABLE, create_array, create_array_of_maps, create_trie};
 pub(super) use elements::{delete_element, inner_map, map_id, remove_inner_map, set_element};
 pub(super) use statistics::driver_statistics;
 pub(super) use ticks::Jiffies;

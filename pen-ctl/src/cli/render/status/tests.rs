@@ -3,7 +3,7 @@
 use std::time::UNIX_EPOCH;
 
 use super::*;
-use crate::api::document::ServiceList;
+use crate::api::document::{PacketsDocument, ServiceList, TrackingDocument};
 
 const NOW: u64 = 1_800_000_000;
 

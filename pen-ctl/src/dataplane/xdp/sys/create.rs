@@ -10,8 +10,6 @@ use super::{bpf, raw};
 const BPF_MAP_CREATE: u32 = 0;
 /// `BPF_MAP_TYPE_ARRAY`.
 const ARRAY: u32 = 2;
-/// `BPF_MAP_TYPE_PERCPU_ARRAY`.
-const PER_CPU_ARRAY: u32 = 6;
 /// `BPF_MAP_TYPE_LPM_TRIE`.
 const TRIE: u32 = 11;
 /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
@@ -43,15 +41,6 @@ pub(in super::super) fn create_array(
 ) -> io::Result<OwnedFd> {
     let map = MapCreate { map_type: ARRAY, value_size, map_flags: flags, ..indexed(entries) };
     create(name, map)
-}
-
-/// The same with a value for each CPU.
-pub(in super::super) fn create_per_cpu_array(
-    name: &str,
-    value_size: u32,
-    entries: u32,
-) -> io::Result<OwnedFd> {
-    create(name, MapCreate { map_type: PER_CPU_ARRAY, value_size, ..indexed(entries) })
 }
 
 /// Creates an array of `entries` maps, each of which must be like `template`.
