@@ -29,14 +29,18 @@ pub fn suppresses<T: Tables>(tables: &T, limits: Limits, now: u32) -> bool {
     let pace = own.word(inserts::PACE);
     let newcomers = if (pace >> 32) as u32 == now { (pace as u32).saturating_add(1) } else { 1 };
     own.set_word(inserts::PACE, u64::from(now) << 32 | u64::from(newcomers));
-    let mut until = own.word(inserts::UNTIL) as u32;
-    let looks = newcomers % LOOK_EVERY == 1;
-    if newcomers > limits.per_cpu || (looks && too_many(tables, limits.in_all, newcomers, now)) {
+    let before = own.word(inserts::UNTIL) as u32;
+    let mut until = before;
+    if newcomers > limits.per_cpu {
         until = now.wrapping_add(CALM);
+    }
+    if newcomers % LOOK_EVERY == 1 {
+        until = later(until, look(tables, limits.in_all, newcomers, now));
+    }
+    if until != before {
         own.set_word(inserts::UNTIL, u64::from(until));
     }
-    // The clock may wrap: what is further ahead than half its range is past.
-    if !(1..1 << 31).contains(&until.wrapping_sub(now)) {
+    if !is_after(until, now) {
         return false;
     }
     own.set_word(inserts::LAST, u64::from(now));
@@ -44,10 +48,11 @@ pub fn suppresses<T: Tables>(tables: &T, limits: Limits, now: u32) -> bool {
     true
 }
 
-/// Tells all CPUs how many more newcomers this one had; whether they are too many together.
+/// Tells all CPUs how many more newcomers this one had; until when nobody is to be remembered because of all together. So
+/// who was not remembered by one CPU is not by the next either, should his packets come there.
 #[inline(always)]
-fn too_many<T: Tables>(tables: &T, in_all: u32, newcomers: u32, now: u32) -> bool {
-    let Some(all) = tables.all_inserts() else { return false };
+fn look<T: Tables>(tables: &T, in_all: u32, newcomers: u32, now: u32) -> u32 {
+    let Some(all) = tables.all_inserts() else { return now };
     let more = u64::from(newcomers.min(LOOK_EVERY));
     let pace = all.word(inserts::PACE);
     let together = if (pace >> 32) as u32 == now {
@@ -57,7 +62,23 @@ fn too_many<T: Tables>(tables: &T, in_all: u32, newcomers: u32, now: u32) -> boo
         all.set_word(inserts::PACE, u64::from(now) << 32 | more);
         more
     };
-    together as u32 > in_all
+    if together as u32 > in_all {
+        all.set_word(inserts::UNTIL, u64::from(now.wrapping_add(CALM)));
+    }
+    all.word(inserts::UNTIL) as u32
+}
+
+/// The later of two seconds.
+#[inline(always)]
+const fn later(one: u32, other: u32) -> u32 {
+    if is_after(other, one) { other } else { one }
+}
+
+/// Whether a second is after another. The clock may wrap: what is further ahead than half its range is past.
+#[inline(always)]
+const fn is_after(one: u32, other: u32) -> bool {
+    let ahead = one.wrapping_sub(other);
+    ahead != 0 && ahead < 1 << 31
 }
 
 #[cfg(test)]

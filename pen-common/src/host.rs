@@ -329,6 +329,11 @@ impl Memory for HostMemory<'_> {
 pub struct HostLine(Rc<[Cell<u64>; WORDS as usize]>);
 
 impl HostLine {
+    /// One of these words.
+    pub fn of(words: [u64; WORDS as usize]) -> Self {
+        Self(Rc::new(words.map(Cell::new)))
+    }
+
     /// All of its words.
     pub fn words(&self) -> [u64; WORDS as usize] {
         self.0.each_ref().map(Cell::get)

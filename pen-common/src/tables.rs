@@ -60,7 +60,7 @@ pub trait Tables: Sized {
         None
     }
 
-    /// What all CPUs did, as far as they told: only the first of those words.
+    /// What all CPUs did, as far as they told: only the first two of those words.
     fn all_inserts(&self) -> Option<Self::Line<'_>> {
         None
     }

@@ -23,6 +23,8 @@ pub enum Each {
     Service,
     /// For each limit of a service, of packets or new flows.
     Limit,
+    /// For each access list of a service whose VIP is IPv4.
+    List,
     /// For each prefix of an access list.
     Prefix,
     /// For each of `tracking_clients`.
@@ -38,11 +40,13 @@ const MIB: u64 = 1024 * KIB;
 pub const SERVICE: u64 = MIB + 8 * KIB;
 /// What the token buckets of a limit take.
 pub const LIMIT: u64 = MIB + 4 * KIB;
+/// What an access list of IPv4 says of blocks takes.
+pub const LIST: u64 = 4 * MIB + 8 * KIB;
 /// What a prefix of an access list takes: half of it for where the trie branches. The kernel accounts for less.
 pub const PREFIX: u64 = 128;
 
 /// All parts of what the maps of the XDP data plane take.
-pub const MAPS: [Part; 11] = [
+pub const MAPS: [Part; 12] = [
     part("directory, backends, loop filter, MACs, log and small ones", 2712 * KIB, Each::Once),
     part("rings", 4128 * KIB, Each::Once),
     part("first fragments", 260 * KIB, Each::Once),
@@ -50,6 +54,7 @@ pub const MAPS: [Part; 11] = [
     part("counters, for each possible CPU", 276 * KIB, Each::Cpu),
     part("each service: its slot table, both halves", SERVICE, Each::Service),
     part("each limit: its token buckets", LIMIT, Each::Limit),
+    part("each access list of IPv4: what it says of blocks", LIST, Each::List),
     part("each prefix of an access list", PREFIX, Each::Prefix),
     part("each tracked client, IPv4", 72, Each::Client),
     part("each tracked client, IPv6", 80, Each::Client),
@@ -70,7 +75,7 @@ pub fn maps(services: u64, tracking_clients: u32, possible_cpus: u64) -> u64 {
         Each::Once => 1,
         Each::Cpu => possible_cpus,
         Each::Service => services,
-        Each::Limit | Each::Prefix => 0,
+        Each::Limit | Each::List | Each::Prefix => 0,
         Each::Client => u64::from(tracking_clients),
         Each::ClientRoundedUp => u64::from(tracking_clients).next_power_of_two(),
     };

@@ -10,6 +10,8 @@ mod backends;
 mod clients;
 #[path = "xdp/flood.rs"]
 mod flood;
+#[path = "xdp/flooded.rs"]
+mod flooded;
 #[path = "xdp/interfaces.rs"]
 mod interfaces;
 #[path = "xdp/kernel.rs"]

@@ -14,14 +14,14 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LpmTrie, LruHa
 use aya_ebpf::helpers::bpf_jiffies64;
 use aya_ebpf::macros::btf_map;
 use pen_common::abi::{
-    Address, BUCKET_LINES, Backend, COUNTERS, Counter, Directory, DirectoryHalf, FRAGMENT_LINES, Instance,
-    LOOP_FILTER_WORDS, Limit, MAX_BACKENDS, MAX_INTERFACES, MAX_LIMITS, MAX_PREFIXES, MAX_SERVICES, Refused,
-    Ring, SLOTS, SLOTS_BOTH_HALVES, Slot, TrackKeyV4, TrackKeyV6, Tracked, records,
+    Address, BLOCK_LINES, BUCKET_LINES, Backend, COUNTERS, Counter, Directory, DirectoryHalf, FRAGMENT_LINES,
+    Instance, LOOP_FILTER_WORDS, Limit, MAX_BACKENDS, MAX_INTERFACES, MAX_LIMITS, MAX_PREFIXES, MAX_SERVICES,
+    Refused, Ring, SLOTS, SLOTS_BOTH_HALVES, Slot, TrackKeyV4, TrackKeyV6, Tracked, records,
 };
 use pen_common::flood::{self, Limits};
 use pen_common::tables::{Line, Memory, Puzzle, Tables, WORDS};
 use pen_common::track::Aligned;
-use pen_common::{fragment, limit, ring};
+use pen_common::{blocks, fragment, limit, ring};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 /// Entries of each tracking table, unless the loader says otherwise.
@@ -29,6 +29,7 @@ const TRACKED: usize = 262_144;
 
 type Words = [u64; WORDS as usize];
 type Buckets = Array<Words, { BUCKET_LINES as usize }>;
+type Blocks = Array<Words, { BLOCK_LINES as usize }, MMAPABLE>;
 type ListV4 = LpmTrie<u32, u32, { MAX_PREFIXES as usize }>;
 type ListV6 = LpmTrie<[u32; 4], u32, { MAX_PREFIXES as usize }>;
 type SlotTable = Array<Slot, { SLOTS_BOTH_HALVES as usize }, MMAPABLE>;
@@ -57,6 +58,8 @@ static OWN_INSERTS: PerCpuArray<Words, 1> = PerCpuArray::new();
 static ALL_INSERTS: Array<Words, 1> = Array::new();
 #[btf_map(name = "access_v4")]
 static ACCESS_V4: ArrayOfMaps<ListV4, { MAX_SERVICES as usize }> = ArrayOfMaps::new();
+#[btf_map(name = "access_blocks")]
+static ACCESS_BLOCKS: ArrayOfMaps<Blocks, { MAX_SERVICES as usize }> = ArrayOfMaps::new();
 #[btf_map(name = "access_v6")]
 static ACCESS_V6: ArrayOfMaps<ListV6, { MAX_SERVICES as usize }> = ArrayOfMaps::new();
 #[btf_map(name = "refused")]
@@ -268,6 +271,12 @@ impl Tables for KernelTables {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn pen_listed_v4(service: u32, address: u32) -> u32 {
+    if let Some(line) = ACCESS_BLOCKS.get_value_ptr_mut(service, &blocks::line(address)) {
+        let says = blocks::says(&KernelLine(line), address);
+        if says != blocks::ASK {
+            return says as u32;
+        }
+    }
     let key = Aligned(Key::new(32, address));
     ACCESS_V4.get(service).and_then(|list| list.get(&key.0)).map_or(0, |says| *says)
 }

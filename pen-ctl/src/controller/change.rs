@@ -231,8 +231,8 @@ impl Controller {
             Some(available) if needed > available => Err(ApiError::new(
                 ErrorCode::Refused,
                 format!("{} MiB of memory are needed and {} are left", needed >> 20, available >> 20),
-                "a service's slot table takes 1 MiB, each of its limits another, and 8,192 prefixes of its access list: \
-                 free memory, or ask for less",
+                "a service's slot table takes 1 MiB, each of its limits another, its access list 4 MiB and one for 8,192 \
+                 prefixes: free memory, or ask for less",
             )),
             _ => Ok(()),
         }
@@ -251,8 +251,9 @@ impl Controller {
         // A list that changes is made beside the one that it takes the place of.
         let same = before.is_some_and(|before| before.access == settings.access);
         let prefixes = if same { 0 } else { settings.access.allow.len() + settings.access.deny.len() };
+        let blocks = if prefixes == 0 { 0 } else { budget::LIST };
         let service = if before.is_some() { 0 } else { budget::SERVICE };
-        service + budget::LIMIT * new_limits as u64 + budget::PREFIX * prefixes as u64
+        service + budget::LIMIT * new_limits as u64 + blocks + budget::PREFIX * prefixes as u64
     }
 
     pub(super) fn found(&self, name: &str) -> Result<&Service, ApiError> {

@@ -35,9 +35,14 @@ impl Wire {
 
     /// A TCP SYN of a client to service 0 that arrives for us.
     pub(crate) fn syn(&self, client: u8) -> Vec<u8> {
+        self.syn_from([10, 9, 0, client])
+    }
+
+    /// The same of whoever has this address.
+    pub(crate) fn syn_from(&self, [a, b, c, d]: [u8; 4]) -> Vec<u8> {
         let mut frame = self.interface.mac.0.to_vec();
-        frame.extend([2, 9, 9, 9, 9, client, 0x08, 0x00]);
-        frame.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 9, 0, client, 10, 0, 0, 100]);
+        frame.extend([2, 9, 9, 9, 9, d, 0x08, 0x00]);
+        frame.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, a, b, c, d, 10, 0, 0, 100]);
         frame.extend([0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
         frame
     }
@@ -55,9 +60,10 @@ impl Wire {
         self.backend_of_frame(client, &frame)
     }
 
-    fn backend_of_frame(&self, client: u8, frame: &[u8]) -> u8 {
+    /// The number of the backend that a frame is sent to; `client` for who reads of a failure.
+    pub(crate) fn backend_of_frame(&self, client: impl std::fmt::Debug, frame: &[u8]) -> u8 {
         let (action, after) = self.send(frame);
-        assert_eq!(action, XDP_TX, "client {client}");
+        assert_eq!(action, XDP_TX, "client {client:?}");
         assert_eq!(after[..5], [2, 0, 0, 0, 0]);
         assert_eq!(after[6..12], self.interface.mac.0);
         after[5]

@@ -89,8 +89,8 @@ pub(super) struct Group {
     pub(super) cases: Vec<Case>,
 }
 
-/// All rows, in groups that are measured one after the other: the rows that compare with each other, then the one whose
-/// newcomers fill the table, after which a look-up there costs more than in F2's, and last those whose newcomers are a flood.
+/// All rows, in groups that are measured one after the other: the rows that compare with each other, then those whose
+/// newcomers are a flood, and last the one whose newcomers fill the table, after which a look-up there costs more than in F2's.
 pub(super) fn groups(ours: [u8; 6]) -> [Group; 3] {
     use Program::{F0, F1, F2, Pen};
     let [tracked_v4, tracked_v6] = TRACKED.map(|vip| to_vip(ours, vip));
@@ -125,7 +125,7 @@ pub(super) fn groups(ours: [u8; 6]) -> [Group; 3] {
         case("flood_udp_v4", Pen, &frames::udp_v4(ours, CLIENT_V4, FLOODED), 0, XDP_TX),
     ];
     let new = vec![case("new_v4", Pen, &tracked_v4, 0, XDP_TX)];
-    [Group { flood: 0, cases: alike }, Group { flood: 0, cases: new }, Group { flood: 1, cases: flood }]
+    [Group { flood: 0, cases: alike }, Group { flood: 1, cases: flood }, Group { flood: 0, cases: new }]
 }
 
 /// The rows of `--as-unit`: two floors, and two paths of each copy of the balancer's program.

@@ -1,4 +1,5 @@
-//! Access lists: a trie for each service that has one, built aside and put in its place at once.
+//! Access lists: a trie for each service that has one, and with IPv4 what it says of blocks, built aside and put in their
+//! place at once.
 //!
 //! A trie has an answer for everybody: under the shortest prefix stands what becomes of those who are in none of the list's.
 //! So a list that lets nobody else in takes the place of one that lets everybody else in, and the other way round, by one
@@ -8,11 +9,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
 use ipnet::IpNet;
 use pen_common::abi::{AccessKeyV4, AccessKeyV6, access};
+use pen_common::blocks;
 
-use super::made::create_list;
+use super::made::{create_blocks, create_list};
+use super::mapped::Mapped;
 use super::maps::Maps;
 use super::sys;
 use crate::dataplane::AccessList;
@@ -26,6 +30,8 @@ struct Placed {
     list: AccessList,
     /// Id of the trie.
     map: u32,
+    /// Id of what it says of blocks, with IPv4.
+    blocks: Option<u32>,
 }
 
 impl Lists {
@@ -44,7 +50,17 @@ impl Lists {
         let trie = build(vip, service, list)?;
         let map = sys::map_id(trie.as_fd())?;
         sys::set_element(outer(maps, vip), service.into(), trie.as_raw_fd() as u32)?;
-        self.0.insert(service, Placed { list: list.clone(), map });
+        // After the trie, which blocks refer to. In between a packet finds what the list before says, or what this one does.
+        let blocks = match vip {
+            IpAddr::V4(_) => Some(build_blocks(service, list)?),
+            IpAddr::V6(_) => None,
+        };
+        if let Some(blocks) = &blocks {
+            let outer = maps.access_blocks.fd().as_fd();
+            sys::set_element(outer, service.into(), blocks.as_raw_fd() as u32)?;
+        }
+        let blocks = blocks.map(|blocks| sys::map_id(blocks.as_fd())).transpose()?;
+        self.0.insert(service, Placed { list: list.clone(), map, blocks });
         Ok(())
     }
 
@@ -58,7 +74,9 @@ impl Lists {
     ) -> io::Result<bool> {
         match self.0.get(&service) {
             Some(placed) if placed.list == *list => {
-                Ok(sys::inner_map(outer(maps, vip), service.into())? == Some(placed.map))
+                let blocks = sys::inner_map(maps.access_blocks.fd().as_fd(), service.into())?;
+                let trie = sys::inner_map(outer(maps, vip), service.into())?;
+                Ok(trie == Some(placed.map) && blocks == placed.blocks)
             }
             _ => Ok(false),
         }
@@ -71,8 +89,8 @@ impl Lists {
 
     /// Takes a service's list away, whoever put it there; no packet may be told that there is one any more.
     pub(super) fn take_away(&mut self, maps: &Maps, service: u16) -> io::Result<()> {
-        for outer in [maps.access_v4.fd().as_fd(), maps.access_v6.fd().as_fd()] {
-            sys::remove_inner_map(outer, service.into())?;
+        for outer in [&maps.access_blocks, &maps.access_v4, &maps.access_v6] {
+            sys::remove_inner_map(outer.fd().as_fd(), service.into())?;
         }
         self.0.remove(&service);
         Ok(())
@@ -99,13 +117,41 @@ fn build(vip: IpAddr, service: u16, list: &AccessList) -> io::Result<OwnedFd> {
     Ok(trie)
 }
 
+/// What a list says of blocks of IPv4 addresses.
+fn build_blocks(service: u16, list: &AccessList) -> io::Result<OwnedFd> {
+    let with = |value: u32| {
+        move |prefix: &IpNet| match prefix {
+            IpNet::V4(prefix) => Some((prefix.network().into(), prefix.prefix_len(), value)),
+            IpNet::V6(_) => None,
+        }
+    };
+    let allowed = list.allow.iter().filter_map(with(access::ALLOW));
+    let denied = list.deny.iter().filter_map(with(access::DENY));
+    let mut prefixes: Vec<(u32, u8, u32)> = allowed.chain(denied).collect();
+    prefixes.sort_unstable_by_key(|(_, length, _)| *length);
+    let mut words: Box<[u64; blocks::WORDS]> =
+        vec![0; blocks::WORDS].try_into().map_err(|_| io::ErrorKind::OutOfMemory)?;
+    blocks::write(&mut words, prefixes.into_iter(), others(list));
+    let map = create_blocks(&format!("blocks_{service}"))?;
+    let mapped = Mapped::<u64>::new(map.as_fd(), blocks::WORDS)?;
+    for (cell, word) in mapped.words().iter().zip(words.iter()) {
+        cell.store(*word, Ordering::Release);
+    }
+    Ok(map)
+}
+
+/// What becomes of those who are in none of a list's prefixes.
+fn others(list: &AccessList) -> u32 {
+    if list.allow.is_empty() { access::ALLOW } else { access::DENY }
+}
+
 /// Keys, one behind the other, and values of a list's trie. The first, which the list itself may override, is for everybody.
 fn entries(vip: IpAddr, list: &AccessList) -> (Vec<u8>, Vec<u32>) {
     let everybody = match vip {
         IpAddr::V4(_) => IpNet::V4(Default::default()),
         IpAddr::V6(_) => IpNet::V6(Default::default()),
     };
-    let others = if list.allow.is_empty() { access::ALLOW } else { access::DENY };
+    let others = others(list);
     let with = |value: u32| move |prefix: &IpNet| (*prefix, value);
     let listed = list.allow.iter().map(with(access::ALLOW)).chain(list.deny.iter().map(with(access::DENY)));
     let (mut keys, mut values) = (Vec::new(), Vec::new());

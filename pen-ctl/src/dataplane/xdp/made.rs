@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{Array, Map, MapData};
 use pen_common::abi::{
-    AccessKeyV4, AccessKeyV6, BUCKET_LINES, Instance, MAX_LIMITS, MAX_SERVICES, SLOTS_BOTH_HALVES, Slot,
+    AccessKeyV4, AccessKeyV6, BLOCK_LINES, BUCKET_LINES, Instance, MAX_LIMITS, MAX_SERVICES,
+    SLOTS_BOTH_HALVES, Slot,
 };
 
 use super::error::OpenError;
@@ -38,6 +39,7 @@ pub(super) fn ensure_maps_of_maps(pins: &Pins) -> io::Result<()> {
     ensure(pins, "slots", MAX_SERVICES, create_slot_tables)?;
     ensure(pins, "access_v4", MAX_SERVICES, |name| create_list(name, size_of::<AccessKeyV4>(), 1))?;
     ensure(pins, "access_v6", MAX_SERVICES, |name| create_list(name, size_of::<AccessKeyV6>(), 1))?;
+    ensure(pins, "access_blocks", MAX_SERVICES, create_blocks)?;
     ensure(pins, "limits", MAX_LIMITS, create_buckets)
 }
 
@@ -65,6 +67,11 @@ pub(super) fn create_slot_tables(name: &str) -> io::Result<OwnedFd> {
 /// Creates an access list with room for so many prefixes.
 pub(super) fn create_list(name: &str, key: usize, prefixes: u32) -> io::Result<OwnedFd> {
     sys::create_trie(name, key as u32, prefixes)
+}
+
+/// Creates what an access list says of blocks.
+pub(super) fn create_blocks(name: &str) -> io::Result<OwnedFd> {
+    sys::create_array(name, LINE as u32, BLOCK_LINES, MMAPABLE)
 }
 
 /// Creates a table of token buckets, all full.
