@@ -35,7 +35,10 @@ fn from_the_newcomer_after_that_on_nobody_is() {
     let tables = world();
     assert_eq!(remembered(&tables, 1000, MOST), MOST);
     assert_eq!(remembered(&tables, 1000, 10 * MOST), 0);
-    assert_eq!((word(&tables, inserts::LAST), word(&tables, inserts::SUPPRESSED)), (1000, 10 * u64::from(MOST)));
+    assert_eq!(
+        (word(&tables, inserts::LAST), word(&tables, inserts::SUPPRESSED)),
+        (1000, 10 * u64::from(MOST))
+    );
 }
 
 #[test]

@@ -7,7 +7,11 @@ use crate::parse::{ICMP, ICMPV6};
 
 /// An error about what the VIP sent from this port to the client's.
 fn error4(protocol: u8, port: u16, client_port: u16) -> Vec<u8> {
-    let sent = if protocol == TCP { frames::tcp(port, client_port, b"") } else { frames::udp(port, client_port, b"") };
+    let sent = if protocol == TCP {
+        frames::tcp(port, client_port, b"")
+    } else {
+        frames::udp(port, client_port, b"")
+    };
     let quoted = frames::ipv4(VIP4, CLIENT4, protocol, &[], 0x4000, &sent[..8]);
     let message = frames::icmp(3, 4, [0, 0, 5, 0x78], &quoted);
     let router = Ipv4Addr::new(198, 51, 100, 7);
@@ -63,7 +67,8 @@ fn with_affinity_flow_each_flow_has_its_own_errors() {
 
 #[test]
 fn an_error_about_who_is_not_remembered_goes_by_its_slot_and_leaves_no_memory() {
-    for (protocol, port) in [(TCP, port::WEB), (UDP, port::DNS), (TCP, port::TURNS), (TCP, port::TRANSITIONS)] {
+    for (protocol, port) in [(TCP, port::WEB), (UDP, port::DNS), (TCP, port::TURNS), (TCP, port::TRANSITIONS)]
+    {
         let tables = world();
         let by_slot = number(&tables, &error4(protocol, port, 40_000));
         assert_eq!(remembered(&tables), 0, "port {port}");

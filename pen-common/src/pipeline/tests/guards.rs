@@ -21,7 +21,9 @@ fn from(client: IpAddr, client_port: u16, port: u16, bits: u8) -> Vec<u8> {
         IpAddr::V4(client) => {
             link(&[]).frame(kind::IPV4, &frames::ipv4(client, VIP4, protocol, &[], 0, &payload))
         }
-        IpAddr::V6(client) => link(&[]).frame(kind::IPV6, &frames::ipv6(client, VIP6, protocol, 64, &payload)),
+        IpAddr::V6(client) => {
+            link(&[]).frame(kind::IPV6, &frames::ipv6(client, VIP6, protocol, 64, &payload))
+        }
     }
 }
 

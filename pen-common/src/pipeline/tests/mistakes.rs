@@ -1,8 +1,8 @@
 //! Mistakes that load balancers on XDP are known to have made (Katran's list of issues among them), a test each.
 
 use super::*;
-use crate::abi::backend_flags::{SERVING, USABLE};
 use crate::abi::Slot;
+use crate::abi::backend_flags::{SERVING, USABLE};
 use crate::maglev::{self, Member, Turn};
 use crate::parse::{ICMP, ICMPV6};
 use crate::verdict::Answer;
