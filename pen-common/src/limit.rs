@@ -62,6 +62,10 @@ fn take<L: Line>(line: &L, word: u32, now: u64, cost: u64, room: u64) -> bool {
         // Of a time that is further off than the bucket is large, another limit or nobody is the author.
         let owed = before.max(now).min(full);
         if owed.wrapping_add(cost) > full {
+            if before > full {
+                // So that what was owed by the other limit need not be paid off first.
+                line.replace(word, before, full);
+            }
             return false;
         }
         if line.replace(word, before, owed.wrapping_add(cost)) {

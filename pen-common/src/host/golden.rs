@@ -1,14 +1,20 @@
 //! Golden frames: headers that few packets have, each under a name, with what becomes of it in the [`sample`] world. The
-//! host's tests and the parity test run the same ones.
+//! host's tests and the parity test run the same ones, in their order, from one world.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::frames::{self, Ethernet, kind};
-use super::sample::{self, CLIENT_MAC, OWN_MAC, VIP4, VIP6, port};
+use super::sample::{self, BACKENDS, CLIENT_MAC, OWN_MAC, SEED, VIP4, VIP6};
 use super::{Frame, HostTables, SplitFrame};
-use crate::pipeline;
-use crate::service::TCP;
-use crate::verdict::{Egress, Pass, Verdict};
+use crate::abi::Address;
+use crate::verdict::{Egress, Verdict};
+use crate::{hash, pipeline};
+
+mod errors;
+mod fragments;
+mod headers;
+mod lies;
+mod shapes;
 
 /// Bytes in a frame's first buffer: what a page leaves beside headroom and footer is more, in the kernel's test runs and in
 /// veth's and generic mode's copies.
@@ -16,18 +22,28 @@ pub const FIRST_BUFFER: usize = 3000;
 
 const CLIENT4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
-/// Numbers of extension headers (RFC 8200, 4.3, 4.4 and 4.6).
+/// The client's port.
+const CLIENT_PORT: u16 = 40_000;
+/// A host that is no VIP.
+const STRANGER4: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
+const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 9);
+/// Numbers of extension headers (RFC 8200, 4.3 to 4.6).
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
 const DESTINATION: u8 = 60;
+/// Where the seed of the sample sends both clients, where the client alone decides: to a service's first backend.
+const FIRST: u16 = 0;
 
 /// A frame that comes in by [`sample::INGRESS`], and what becomes of it.
 #[derive(Clone, Debug)]
 pub struct Golden {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// What it is about.
-    pub about: &'static str,
+    pub about: String,
+    /// Frames that come in before it: what it needs to be remembered of.
+    pub before: Vec<Vec<u8>>,
     /// The frame.
     pub frame: Vec<u8>,
     /// What must become of it.
@@ -49,16 +65,27 @@ pub enum Fate {
 }
 
 impl Golden {
+    /// One that needs no others.
+    fn new(name: impl Into<String>, about: impl Into<String>, frame: Vec<u8>, fate: Fate) -> Self {
+        Self { name: name.into(), about: about.into(), before: vec![], frame, fate }
+    }
+
+    /// The same after this frame.
+    fn after(self, frame: Vec<u8>) -> Self {
+        Self { before: vec![frame], ..self }
+    }
+
     /// Runs it on the host; an error says what came out instead.
     ///
     /// # Errors
     /// Another verdict, or other bytes.
     pub fn check(&self, tables: &HostTables) -> Result<Verdict, String> {
-        let first = self.frame.len().min(FIRST_BUFFER);
-        let mut split = SplitFrame { frame: Frame(self.frame.clone()), first };
-        let verdict = pipeline::run(&mut split, tables, sample::INGRESS);
+        for frame in &self.before {
+            come_in(frame, tables);
+        }
+        let (verdict, came_out) = come_in(&self.frame, tables);
         let (expected, out) = self.expected(tables);
-        match verdict == expected && split.frame.0 == out {
+        match verdict == expected && came_out == out {
             true => Ok(verdict),
             false => Err(format!("{} ({}): {verdict:?} rather than {expected:?}", self.name, self.about)),
         }
@@ -79,9 +106,16 @@ impl Golden {
     }
 }
 
+/// What becomes of a frame, and the frame then.
+fn come_in(bytes: &[u8], tables: &HostTables) -> (Verdict, Vec<u8>) {
+    let first = bytes.len().min(FIRST_BUFFER);
+    let mut split = SplitFrame { frame: Frame(bytes.to_vec()), first };
+    (pipeline::run(&mut split, tables, sample::INGRESS), split.frame.0)
+}
+
 /// All of them.
 pub fn frames() -> Vec<Golden> {
-    [ipv4_options(), ipv6_extensions(), tags(), jumbo()].concat()
+    [headers::cases(), shapes::cases(), fragments::cases(), lies::cases(), errors::cases()].concat()
 }
 
 fn link(vlans: &[u16]) -> Ethernet {
@@ -92,115 +126,56 @@ fn to(v6: bool, port: u16, number: u16) -> Fate {
     Fate::To { service: sample::service_index(v6, port), number }
 }
 
-fn ipv4_options() -> Vec<Golden> {
-    let with = |options: &[u8]| {
-        let segment = frames::tcp(40_000, port::WEB, b"hello");
-        link(&[]).frame(kind::IPV4, &frames::ipv4(CLIENT4, VIP4, TCP, options, 0x4000, &segment))
-    };
-    let case = |name, about, options: &[u8]| Golden {
-        name,
-        about,
-        frame: with(options),
-        fate: to(false, port::WEB, FIRST),
-    };
-    vec![
-        case("ipv4_without_options", "the shortest IPv4 header, of 20 bytes", &[]),
-        case("ipv4_router_alert", "one word of options (RFC 2113)", &[0x94, 4, 0, 0]),
-        case("ipv4_options_full", "the longest IPv4 header, of 60 bytes", &[1; 40]),
-    ]
+/// To the backend that the flow from [`CLIENT_PORT`] has in a service with affinity `flow`.
+fn to_flows(v6: bool, port: u16, protocol: u8) -> Fate {
+    let [client, vip]: [Address; 2] =
+        if v6 { [CLIENT6.into(), VIP6.into()] } else { [CLIENT4.into(), VIP4.into()] };
+    let hash = hash::flow(SEED, &client, &vip, CLIENT_PORT.to_be(), port.to_be(), protocol);
+    to(v6, port, (hash::slot(hash) % u32::from(BACKENDS)) as u16)
 }
 
-fn ipv6_extensions() -> Vec<Golden> {
-    // From the inside out: the last one named stands first in the frame.
-    let with = |headers: &[(u8, u8)]| {
-        let (mut next, mut payload) = (TCP, frames::tcp(40_000, port::WEB, b"hello"));
-        for &(header, words) in headers.iter().rev() {
-            payload = frames::extension(next, words, &payload);
-            next = header;
-        }
-        link(&[]).frame(kind::IPV6, &frames::ipv6(CLIENT6, VIP6, next, 64, &payload))
-    };
-    let case = |name, about, headers: &[(u8, u8)]| Golden {
-        name,
-        about,
-        frame: with(headers),
-        fate: to(true, port::WEB, FIRST),
-    };
-    let six =
-        [(HOP_BY_HOP, 1), (DESTINATION, 2), (ROUTING, 3), (DESTINATION, 1), (ROUTING, 1), (DESTINATION, 4)];
-    let seven = [&six[..], &[(DESTINATION, 1)]].concat();
-    vec![
-        case("ipv6_without_extensions", "TCP right after the IPv6 header", &[]),
-        case("ipv6_hop_by_hop", "hop-by-hop options (RFC 8200, 4.3)", &[(HOP_BY_HOP, 1)]),
-        case("ipv6_routing", "a routing header with one address (RFC 8200, 4.4)", &[(ROUTING, 3)]),
-        case("ipv6_destination", "destination options (RFC 8200, 4.6)", &[(DESTINATION, 2)]),
-        case("ipv6_six_extensions", "as many extension headers as are followed", &six),
-        Golden {
-            name: "ipv6_seven_extensions",
-            about: "one extension header too many: of no protocol that pen knows",
-            frame: with(&seven),
-            fate: Fate::Stays(Verdict::Passed(Pass::NotForUsProtocol)),
-        },
-        Golden {
-            name: "ipv6_headers_split",
-            about: "extension headers longer than a first buffer, so that TCP's is in a further one",
-            frame: with(&[(DESTINATION, 255), (DESTINATION, 255)]),
-            fate: Fate::Stays(Verdict::Passed(Pass::SplitHeaders)),
-        },
-    ]
+/// How many VLAN tags a frame has, as its name says it: the sample's services have backends on these VLANs.
+const TAGS: [(&str, &[u16]); 3] = [("", &[]), ("_vlan", &[5]), ("_qinq", &[6, 5])];
+
+/// The port of TCP that has its backends on as many tags.
+const fn tcp_port(tags: &[u16]) -> u16 {
+    [sample::port::WEB, sample::port::VLAN, sample::port::DOUBLE_VLAN][tags.len()]
 }
 
-fn tags() -> Vec<Golden> {
-    let with = |vlans: &[u16]| {
-        let segment = frames::tcp(40_000, port::DOUBLE_VLAN, b"hello");
-        link(vlans).frame(kind::IPV4, &frames::ipv4(CLIENT4, VIP4, TCP, &[], 0x4000, &segment))
-    };
-    let customers_only = |mut frame: Vec<u8>| {
-        frame[12..14].copy_from_slice(&[0x81, 0x00]);
-        frame
-    };
-    vec![
-        Golden {
-            name: "qinq_802_1ad",
-            about: "a service tag (0x88a8) around a customer's (0x8100)",
-            frame: with(&[6, 5]),
-            fate: to(false, port::DOUBLE_VLAN, FIRST),
-        },
-        Golden {
-            name: "qinq_802_1q_twice",
-            about: "two customer tags (0x8100), as older switches nest them",
-            frame: customers_only(with(&[6, 5])),
-            fate: to(false, port::DOUBLE_VLAN, FIRST),
-        },
-        Golden {
-            name: "three_tags",
-            about: "one tag too many: not seen as IP",
-            frame: with(&[6, 5, 4]),
-            fate: Fate::Stays(Verdict::Passed(Pass::NotIp)),
-        },
-    ]
+/// The same of UDP.
+const fn udp_port(tags: &[u16]) -> u16 {
+    use sample::port::{DATAGRAMS, DOUBLE_VLAN_DATAGRAMS, VLAN_DATAGRAMS};
+    [DATAGRAMS, VLAN_DATAGRAMS, DOUBLE_VLAN_DATAGRAMS][tags.len()]
 }
 
-fn jumbo() -> Vec<Golden> {
-    let segment = frames::tcp(40_000, port::WEB, &[0x5a; 8960]);
-    let packet = frames::ipv4(CLIENT4, VIP4, TCP, &[], 0x4000, &segment);
-    let mut cut = link(&[]).frame(kind::IPV4, &packet);
-    cut.truncate(8000);
-    vec![
-        Golden {
-            name: "jumbo",
-            about: "an MTU of 9000: the frame fills several buffers",
-            frame: link(&[]).frame(kind::IPV4, &packet),
-            fate: to(false, port::WEB, FIRST),
-        },
-        Golden {
-            name: "jumbo_cut_short",
-            about: "longer by its own account than all its buffers together",
-            frame: cut,
-            fate: Fate::Stays(Verdict::Dropped(crate::verdict::Drop::Malformed)),
-        },
-    ]
+/// Extension headers of these numbers and lengths (in words of eight bytes) around a payload: the first one named stands
+/// first. And what the payload begins with then.
+fn extended(headers: &[(u8, u8)], mut next: u8, mut payload: Vec<u8>) -> (u8, Vec<u8>) {
+    for &(header, words) in headers.iter().rev() {
+        payload = frames::extension(next, words, &payload);
+        next = header;
+    }
+    (next, payload)
 }
 
-/// Where the seed of the sample sends both clients: the first backend of a service.
-const FIRST: u16 = 0;
+/// An IPv4 packet with this identification, and with its checksum right again.
+fn numbered(mut packet: Vec<u8>, id: u16) -> Vec<u8> {
+    let header = usize::from(packet[0] & 0x0f) * 4;
+    packet[4..6].copy_from_slice(&id.to_be_bytes());
+    packet[10..12].fill(0);
+    let checksum = frames::checksum(&packet[..header]);
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet
+}
+
+/// A part of an IPv6 datagram with this identification: offset in units of eight bytes, and whether more follow.
+fn part6(id: u32, next: u8, (offset, more): (u16, bool), payload: &[u8]) -> Vec<u8> {
+    let mut part = frames::fragment_header(next, offset, more, payload);
+    part[4..8].copy_from_slice(&id.to_be_bytes());
+    part
+}
+
+/// A frame of either family from the client.
+fn frame(link: &Ethernet, v6: bool, packet: &[u8]) -> Vec<u8> {
+    link.frame(if v6 { kind::IPV6 } else { kind::IPV4 }, packet)
+}

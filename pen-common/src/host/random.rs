@@ -80,7 +80,10 @@ impl Random {
     }
 
     fn ethernet(&mut self) -> Ethernet {
-        let backend = sample::backend_mac(self.below(34) as u16, self.below(3) as u16);
+        let backend = sample::backend_mac(
+            self.below(2 * usize::from(sample::SERVICE_COUNT)) as u16,
+            self.below(3) as u16,
+        );
         let from = if self.once_in(8) { backend } else { CLIENT_MAC };
         let to = if self.once_in(20) {
             self.pick(&[OTHER_MAC, [0xff; 6]])
@@ -102,15 +105,15 @@ impl Random {
     }
 
     /// TCP, UDP, ICMP or something else, with a header that lies now and then.
-    fn transport(&mut self, icmp: u8, echo: &[u8]) -> (u8, Vec<u8>) {
+    fn transport(&mut self, icmp: u8, message: &[u8]) -> (u8, Vec<u8>) {
         let (from, to) = (1024 + self.below(3) as u16, self.port());
         let room = self.below(32);
         let data = self.bytes(room);
         let (protocol, mut payload) = match self.below(10) {
-            0 => (icmp, echo.to_vec()),
-            1 => (self.next() as u8, data),
-            2..=4 => (UDP, frames::udp(from, to, &data)),
-            _ => (TCP, frames::tcp(from, to, &data)),
+            0 | 1 => (icmp, message.to_vec()),
+            2 => (self.next() as u8, data),
+            _ if sample::is_tcp(to) != self.once_in(6) => (TCP, frames::tcp(from, to, &data)),
+            _ => (UDP, frames::udp(from, to, &data)),
         };
         if protocol == TCP && payload.len() > 13 && self.once_in(3) {
             // Control bits of a flow that goes on, or ends.
@@ -126,22 +129,29 @@ impl Random {
         (protocol, payload)
     }
 
-    fn ip4(&mut self) -> Vec<u8> {
-        let from = Ipv4Addr::from(0xc000_0200 + self.below(48) as u32);
-        let to = if self.once_in(8) { self.pick(&[QUIET4, Ipv4Addr::new(10, 9, 9, 9)]) } else { VIP4 };
-        let length = self.below(40);
-        let (kind, data) = (self.pick(&[8, 8, 8, 0, 3, 13]), self.bytes(length));
-        let rest = (self.next() as u32).to_be_bytes();
-        let echo = frames::icmp(kind, u8::from(self.once_in(8)), rest, &data);
-        let (protocol, payload) = self.transport(ICMP, &echo);
-        let length = if self.once_in(6) { self.below(41) } else { 0 };
-        let options = self.bytes(length);
-        let fragment = match self.below(12) {
-            0 => 0x2000,
-            1 => self.pick(&[1, 0x2001, 0x1fff, 0x00b9]),
-            _ => 0x4000,
+    /// What a service sent and an error quotes, from its ports on: eight bytes of it, or more, or too few.
+    fn quoted_transport(&mut self) -> (u8, Vec<u8>) {
+        let (from, to) = (self.port(), 1024 + self.below(3) as u16);
+        let (protocol, mut sent) = match sample::is_tcp(from) != self.once_in(8) {
+            true => (TCP, frames::tcp(from, to, b"served")),
+            false => (UDP, frames::udp(from, to, b"served")),
         };
+        let keep = if self.once_in(8) { self.below(8) } else { 8 };
+        if !self.once_in(3) {
+            sent.truncate(keep);
+        }
+        (if self.once_in(10) { self.pick(&[ICMP, ICMPV6, 47]) } else { protocol }, sent)
+    }
+
+    fn ip4(&mut self) -> Vec<u8> {
+        let from = self.client4();
+        let to = if self.once_in(8) { self.pick(&[QUIET4, Ipv4Addr::new(10, 9, 9, 9)]) } else { VIP4 };
+        let message = if self.once_in(2) { self.error4() } else { self.message4() };
+        let (protocol, payload) = self.transport(ICMP, &message);
+        let (options, fragment) = (self.options(), self.fragment4(12));
         let mut packet = frames::ipv4(from, to, protocol, &options, fragment, &payload);
+        // Few numbers, so that many later fragments are of a datagram whose first one was seen.
+        packet[5] = self.below(2) as u8;
         if self.once_in(12) {
             let at = self.pick(&[0, 2, 3, 9]);
             packet[at] = self.next() as u8;
@@ -149,20 +159,74 @@ impl Random {
         self.ethernet().frame(kind::IPV4, &packet)
     }
 
+    fn client4(&mut self) -> Ipv4Addr {
+        Ipv4Addr::from(0xc000_0200 + self.below(48) as u32)
+    }
+
+    fn options(&mut self) -> Vec<u8> {
+        let length = if self.once_in(6) { self.below(41) } else { 0 };
+        self.bytes(length)
+    }
+
+    /// Flags and offset, of a fragment twice in so many times.
+    fn fragment4(&mut self, often: usize) -> u16 {
+        match self.below(often) {
+            0 => 0x2000,
+            1 => self.pick(&[1, 0x2001, 0x1fff, 0x00b9]),
+            _ => 0x4000,
+        }
+    }
+
+    /// An echo, or another message that is no error.
+    fn message4(&mut self) -> Vec<u8> {
+        let length = self.below(40);
+        let (kind, data) = (self.pick(&[8, 8, 8, 0, 13]), self.bytes(length));
+        let rest = (self.next() as u32).to_be_bytes();
+        frames::icmp(kind, u8::from(self.once_in(8)), rest, &data)
+    }
+
+    /// An error about what a VIP sent to a client, for the most part.
+    fn error4(&mut self) -> Vec<u8> {
+        let (protocol, sent) = self.quoted_transport();
+        let source = if self.once_in(10) { self.pick(&[QUIET4, Ipv4Addr::new(10, 9, 9, 9)]) } else { VIP4 };
+        let (client, options, fragment) = (self.client4(), self.options(), self.fragment4(24));
+        let mut quoted = frames::ipv4(source, client, protocol, &options, fragment, &sent);
+        if self.once_in(16) {
+            quoted[0] = self.next() as u8;
+        }
+        let kind = self.pick(&[3, 3, 3, 11, 12, 4]);
+        frames::icmp(kind, self.below(5) as u8, [0, 0, 5, 0x78], &quoted)
+    }
+
     fn ip6(&mut self) -> Vec<u8> {
-        let from = Ipv6Addr::from((0x2001_0db8_0001 << 80) + self.below(48) as u128);
+        let from = self.client6();
         let strangers = [QUIET6, Ipv4Addr::new(10, 0, 0, 100).to_ipv6_mapped(), Ipv6Addr::LOCALHOST];
         let to = if self.once_in(8) { self.pick(&strangers) } else { VIP6 };
-        let length = self.below(40);
-        let (kind, data) = (self.pick(&[128, 128, 128, 129, 1, 135]), self.bytes(length));
-        let rest = (self.next() as u32).to_be_bytes();
-        let echo = frames::icmpv6(from, to, kind, u8::from(self.once_in(8)), rest, &data);
-        let (mut next, mut payload) = self.transport(ICMPV6, &echo);
+        let message = if self.once_in(2) { self.error6(from, to) } else { self.message6(from, to) };
+        let (next, payload) = self.transport(ICMPV6, &message);
+        let (next, payload) = self.extensions(next, payload);
+        let mut packet = frames::ipv6(from, to, next, 64, &payload);
+        if self.once_in(12) {
+            let at = self.pick(&[0, 4, 5, 6]);
+            packet[at] = self.next() as u8;
+        }
+        self.ethernet().frame(kind::IPV6, &packet)
+    }
+
+    fn client6(&mut self) -> Ipv6Addr {
+        Ipv6Addr::from((0x2001_0db8_0001 << 80) + self.below(48) as u128)
+    }
+
+    /// Extension headers before a payload, none for the most part.
+    fn extensions(&mut self, mut next: u8, mut payload: Vec<u8>) -> (u8, Vec<u8>) {
         while self.once_in(4) {
             (next, payload) = if self.once_in(4) {
                 let offset = if self.once_in(2) { self.below(4) as u16 } else { 0 };
                 let more = self.once_in(2);
-                (44, frames::fragment_header(next, offset, more, &payload))
+                let mut fragment = frames::fragment_header(next, offset, more, &payload);
+                // Few numbers, as with IPv4.
+                fragment[7] = self.below(2) as u8;
+                (44, fragment)
             } else {
                 let words = 1 + self.below(3) as u8;
                 (self.pick(&[0, 43, 60]), frames::extension(next, words, &payload))
@@ -171,12 +235,28 @@ impl Random {
                 payload[1] = self.next() as u8;
             }
         }
-        let mut packet = frames::ipv6(from, to, next, 64, &payload);
-        if self.once_in(12) {
-            let at = self.pick(&[0, 4, 5, 6]);
-            packet[at] = self.next() as u8;
+        (next, payload)
+    }
+
+    /// As [`Random::message4`].
+    fn message6(&mut self, from: Ipv6Addr, to: Ipv6Addr) -> Vec<u8> {
+        let length = self.below(40);
+        let (kind, data) = (self.pick(&[128, 128, 128, 129, 135]), self.bytes(length));
+        let rest = (self.next() as u32).to_be_bytes();
+        frames::icmpv6(from, to, kind, u8::from(self.once_in(8)), rest, &data)
+    }
+
+    /// As [`Random::error4`].
+    fn error6(&mut self, from: Ipv6Addr, to: Ipv6Addr) -> Vec<u8> {
+        let (protocol, sent) = self.quoted_transport();
+        let source = if self.once_in(10) { self.pick(&[QUIET6, Ipv6Addr::LOCALHOST]) } else { VIP6 };
+        let (next, sent) = self.extensions(protocol, sent);
+        let mut quoted = frames::ipv6(source, self.client6(), next, 64, &sent);
+        if self.once_in(16) {
+            quoted[0] = self.next() as u8;
         }
-        self.ethernet().frame(kind::IPV6, &packet)
+        let kind = self.pick(&[1, 2, 2, 3, 4, 5]);
+        frames::icmpv6(from, to, kind, self.below(5) as u8, [0, 0, 5, 0], &quoted)
     }
 
     fn arp(&mut self) -> Vec<u8> {

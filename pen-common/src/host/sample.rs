@@ -2,10 +2,10 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::HostTables;
+use super::{HostTables, Lines};
 use crate::abi::{
-    Backend, Interface, NO_BACKEND, RING_TURNS, ServiceEntry, Slot, backend_flags, entry_kind,
-    interface_flags, service_flags, vip_flags,
+    Backend, Interface, Limit, NO_BACKEND, RING_TURNS, ServiceEntry, Slot, access, backend_flags, entry_kind,
+    interface_flags, limit_table, service_flags, vip_flags,
 };
 use crate::service::{BuildError, TCP, UDP};
 use crate::{mac, ring};
@@ -32,6 +32,8 @@ pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100);
 pub const QUIET4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 101);
 /// The same for IPv6.
 pub const QUIET6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x101);
+/// What keys its choice of slots.
+pub const SEED: u64 = 0x5eed;
 /// Backends of each ordinary service.
 pub const BACKENDS: u16 = 3;
 
@@ -71,6 +73,24 @@ pub mod port {
     pub const FLOW_TURNS: u16 = 92;
     /// UDP, affinity `flow`, tracking `transitions`; slots in all phases.
     pub const FLOW_TRANSITIONS: u16 = 93;
+    /// UDP, affinity `client`, tracking `full`.
+    pub const DATAGRAMS: u16 = 94;
+    /// UDP, affinity `client`, tracking `full`; backends on VLAN 5.
+    pub const VLAN_DATAGRAMS: u16 = 95;
+    /// The same; backends on VLAN 5 within VLAN 6.
+    pub const DOUBLE_VLAN_DATAGRAMS: u16 = 96;
+    /// TCP, affinity `client`, tracking `full`; only who is listed comes in ([`super::ALLOWED`]).
+    pub const ALLOWED: u16 = 97;
+    /// UDP, affinity `flow`, tracking `full`; who is listed is kept out ([`super::DENIED`]).
+    pub const DENIED: u16 = 98;
+    /// TCP, affinity `client`, tracking `full`; [`super::BURST`] packets of each prefix.
+    pub const PACKETS: u16 = 99;
+    /// TCP, affinity `client`, tracking `full`; [`super::BURST`] connections of each client.
+    pub const CONNECTIONS: u16 = 100;
+    /// UDP, affinity `flow`, tracking `full`; [`super::BURST`] new flows of each prefix.
+    pub const FLOWS: u16 = 101;
+    /// TCP, affinity `flow`, tracking `off`; the list of [`DENIED`], and both limits.
+    pub const GUARDED: u16 = 102;
     /// UDP, every other port, affinity `client`, tracking `full`.
     pub const EVERY: u16 = 0;
 }
@@ -80,9 +100,28 @@ pub const TIMEOUT: u32 = 60;
 /// Seconds for which their slots' windows stay open.
 pub const TRANSITION: u32 = 600;
 
+/// Tokens of the limited services' buckets. They cost so much that none comes back for many seconds: what a test decides
+/// by them does not depend on how fast it runs.
+pub const BURST: u32 = 2;
+/// Leading bits of a client's address that share a bucket, IPv4 and IPv6, but with [`port::CONNECTIONS`], where none do.
+pub const LIMIT_PREFIXES: [u8; 2] = [28, 124];
+
+/// One list's prefixes: their last number, their length, and what is said of them. Clients are `192.0.2.N` and `2001:db8:1::N`.
+type List = [(u8, u32, u32)];
+/// A network that may come in but for a part of it, of which one client may.
+pub const ALLOWED: &List = &[(0, 27, access::ALLOW), (8, 29, access::DENY), (10, 32, access::ALLOW)];
+/// A network that may not come in but for a part of it, of which one client may not.
+pub const DENIED: &List = &[(0, 28, access::DENY), (4, 30, access::ALLOW), (6, 32, access::DENY)];
+
+/// Services of each family.
+pub const SERVICE_COUNT: u16 = SERVICES.len() as u16;
+
 /// Every service: its port, protocol and flags.
-const SERVICES: [(u16, u8, u16); 18] = {
-    use service_flags::{AFFINITY_FLOW, PASS_WHEN_EMPTY, ROUND_ROBIN, TRACK_FULL, TRACK_TRANSITIONS};
+const SERVICES: [(u16, u8, u16); 27] = {
+    use service_flags::{
+        AFFINITY_FLOW, LIMITS_FLOWS, LIMITS_PACKETS, LISTED, LISTED_ONLY, PASS_WHEN_EMPTY, ROUND_ROBIN,
+        TRACK_FULL, TRACK_TRANSITIONS,
+    };
     [
         (port::WEB, TCP, TRACK_FULL),
         (port::DNS, UDP, TRACK_FULL | AFFINITY_FLOW),
@@ -101,9 +140,23 @@ const SERVICES: [(u16, u8, u16); 18] = {
         (port::TURNS, TCP, TRACK_FULL | ROUND_ROBIN),
         (port::FLOW_TURNS, UDP, TRACK_FULL | ROUND_ROBIN | AFFINITY_FLOW),
         (port::FLOW_TRANSITIONS, UDP, TRACK_TRANSITIONS | AFFINITY_FLOW),
+        (port::DATAGRAMS, UDP, TRACK_FULL),
+        (port::VLAN_DATAGRAMS, UDP, TRACK_FULL),
+        (port::DOUBLE_VLAN_DATAGRAMS, UDP, TRACK_FULL),
+        (port::ALLOWED, TCP, TRACK_FULL | LISTED | LISTED_ONLY),
+        (port::DENIED, UDP, TRACK_FULL | AFFINITY_FLOW | LISTED),
+        (port::PACKETS, TCP, TRACK_FULL | LIMITS_PACKETS),
+        (port::CONNECTIONS, TCP, TRACK_FULL | LIMITS_FLOWS),
+        (port::FLOWS, UDP, TRACK_FULL | AFFINITY_FLOW | LIMITS_FLOWS),
+        (port::GUARDED, TCP, AFFINITY_FLOW | LISTED | LIMITS_PACKETS | LIMITS_FLOWS),
         (port::EVERY, UDP, TRACK_FULL),
     ]
 };
+
+/// Whether the service of a port is one of TCP; one of UDP else.
+pub fn is_tcp(port: u16) -> bool {
+    SERVICES.iter().any(|&(other, protocol, _)| other == port && protocol == TCP)
+}
 
 /// Ports of the sample's services, and one that has none.
 pub fn ports() -> impl Iterator<Item = u16> {
@@ -118,7 +171,7 @@ pub const fn backend_mac(service: u16, number: u16) -> [u8; 6] {
 /// The index of a service, by its family and port.
 pub fn service_index(v6: bool, port: u16) -> u16 {
     let position = SERVICES.iter().position(|&(other, ..)| other == port).unwrap_or_default() as u16;
-    position + if v6 { SERVICES.len() as u16 } else { 0 }
+    position + if v6 { SERVICE_COUNT } else { 0 }
 }
 
 /// The world.
@@ -127,7 +180,7 @@ pub fn service_index(v6: bool, port: u16) -> u16 {
 /// As [`crate::service::build`]; never.
 pub fn tables() -> Result<HostTables, BuildError> {
     let mut tables = HostTables::default();
-    tables.directory.seed = 0x5eed;
+    tables.directory.seed = SEED;
     let mut entries = vec![
         vip(VIP4, vip_flags::ANNOUNCE | vip_flags::ANY_UDP),
         vip(VIP6, vip_flags::ANNOUNCE | vip_flags::ANY_UDP),
@@ -147,9 +200,14 @@ pub fn tables() -> Result<HostTables, BuildError> {
                 table_half: u32::from(service % 2),
                 tracking_timeout: TIMEOUT,
                 transition: TRANSITION,
+                packets: limit(flags, service_flags::LIMITS_PACKETS),
+                flows: limit(flags, service_flags::LIMITS_FLOWS),
+                limit_prefix_v4: if port == port::CONNECTIONS { 32 } else { LIMIT_PREFIXES[0] },
+                limit_prefix_v6: if port == port::CONNECTIONS { 128 } else { LIMIT_PREFIXES[1] },
                 ..ServiceEntry::EMPTY
             });
             add_backends(&mut tables, service, port);
+            add_guards(&mut tables, service, port, flags);
         }
     }
     tables.set_directory(
@@ -172,6 +230,36 @@ fn interface(ifindex: u32, own: [u8; 6], master: [u8; 6]) -> Interface {
     }
 }
 
+/// The limit of a service that has this one among its flags.
+fn limit(flags: u16, limited: u16) -> Limit {
+    if flags & limited == 0 { Limit::default() } else { Limit { cost: u32::MAX, burst: BURST } }
+}
+
+/// Gives a service its access list and its tables of buckets, as its port and flags say.
+fn add_guards(tables: &mut HostTables, service: u16, port: u16, flags: u16) {
+    if flags & service_flags::LISTED != 0 {
+        let v6 = service >= SERVICE_COUNT;
+        let prefix = |&(last, length, says): &(u8, u32, u32)| {
+            (clients(last)[usize::from(v6)].into(), length + 96, says)
+        };
+        let list = if port == port::ALLOWED { ALLOWED } else { DENIED };
+        tables.access.insert(service, list.iter().map(prefix).collect());
+    }
+    let table = limit_table(service);
+    for (limits, table) in [(service_flags::LIMITS_PACKETS, table), (service_flags::LIMITS_FLOWS, table + 1)]
+    {
+        if flags & limits != 0 {
+            tables.buckets.insert(table, Lines::default());
+        }
+    }
+}
+
+/// The clients of a number, of both families.
+pub fn clients(number: u8) -> [IpAddr; 2] {
+    let v4 = Ipv4Addr::new(192, 0, 2, number);
+    [v4.into(), Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, number.into()).into()]
+}
+
 /// Gives a service its backends and its slots, as its port says.
 fn add_backends(tables: &mut HostTables, service: u16, port: u16) {
     use backend_flags::{HEALTH_KNOWN, HEALTH_UP, IN_USE, LOCAL, RETIRED, SERVING, USABLE};
@@ -184,8 +272,8 @@ fn add_backends(tables: &mut HostTables, service: u16, port: u16) {
         _ => up,
     };
     let (vlan, ifindex) = match port {
-        port::VLAN => (5, INGRESS),
-        port::DOUBLE_VLAN => (6 | 5 << 16, INGRESS),
+        port::VLAN | port::VLAN_DATAGRAMS => (5, INGRESS),
+        port::DOUBLE_VLAN | port::DOUBLE_VLAN_DATAGRAMS => (6 | 5 << 16, INGRESS),
         port::OTHER => (0, OTHER),
         port::UNATTACHED => (0, UNATTACHED),
         _ => (0, INGRESS),

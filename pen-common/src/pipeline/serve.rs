@@ -46,7 +46,10 @@ fn served<K: Key, P: Packet, T: Tables>(
     };
     admit(here, service, &header.source)?;
     let choice = chosen::<K, P, T>(packet, here, service, &header, &datagram, ports);
-    note_first::<K, P, T>(packet, here, place, &header, ports.destination, choice.backend());
+    // One too many is not let in, and left to nobody either: nor is what follows it.
+    if !choice.is_limited() {
+        note_first::<K, P, T>(packet, here, place, &header, ports.destination, choice.backend());
+    }
     Ok(carry_out(packet, here, service, choice))
 }
 

@@ -1,9 +1,13 @@
 //! What the pipeline owes packets, shown on golden frames: description, input, verdict, output.
 
 mod answers;
+mod errors;
+mod flood;
 mod fragments;
 mod golden;
+mod guards;
 mod memory;
+mod mistakes;
 mod simulation;
 mod turns;
 mod windows;

@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::mem::offset_of;
 use std::path::PathBuf;
 
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::xdp::DevMapHash;
 use aya::maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use pen_common::abi::{
-    Backend, Counter, Directory, LOOP_FILTER_WORDS, MAX_SERVICES, Ring, Round, SLOTS, SLOTS_BOTH_HALVES,
-    TrackKeyV4, TrackKeyV6, Tracked,
+    Address, BUCKET_LINES, Backend, Counter, Directory, FRAGMENT_LINES, LOOP_FILTER_WORDS, MAX_SERVICES,
+    Refused, Ring, Round, SLOTS, SLOTS_BOTH_HALVES, TrackKeyV4, TrackKeyV6, Tracked,
 };
 use pen_common::host::sample::OTHER;
 use pen_common::host::{HostKey, HostTables};
+use pen_common::tables::WORDS;
 use pen_ctl::dataplane::xdp::{OpenOptions, Policy, XdpPlane};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -23,12 +25,20 @@ const OBJECT: &[u8] = aya::include_bytes_aligned!("../../../pen-ebpf/prebuilt/pe
 /// `BPF_F_MMAPABLE`: inner maps must be like the one the program was verified with.
 const MMAPABLE: u32 = 1 << 10;
 
+/// `BPF_F_NO_PREALLOC`, which tries must have.
+const NO_PREALLOC: u32 = 1;
+
+/// A line of words, as several maps hold them.
+pub(crate) type Words = [u64; WORDS as usize];
+
 const RING: usize = size_of::<Ring>();
 type Word<const N: usize> = [u8; N];
 
 /// The loaded program and its maps.
 pub(crate) struct Kernel {
     ebpf: Ebpf,
+    /// Token buckets by table.
+    buckets: BTreeMap<u32, Array<MapData, Words>>,
 }
 
 /// A value of the ABI as bytes.
@@ -61,7 +71,7 @@ impl Kernel {
         let mut ebpf = with_slots_map(|pin| loader.map_pin_path("slots", pin).load(OBJECT).unwrap());
         let program: &mut Xdp = ebpf.program_mut("pen_xdp").unwrap().try_into().unwrap();
         program.load().unwrap();
-        Self { ebpf }
+        Self { ebpf, buckets: BTreeMap::new() }
     }
 
     /// Fills the maps from the host's tables.
@@ -81,6 +91,8 @@ impl Kernel {
         }
         self.install_slots(tables);
         self.install_rounds(tables);
+        self.install_lists(tables);
+        self.install_buckets(tables);
         // A way out that exists; a test run does not use it.
         let mut egress: DevMapHash<_> = self.ebpf.map_mut("egress").unwrap().try_into().unwrap();
         egress.insert(OTHER, 1, None, 0).unwrap();
@@ -99,6 +111,78 @@ impl Kernel {
             }
             outer.set(u32::from(service), &inner, 0).unwrap();
         }
+    }
+
+    fn install_lists(&mut self, tables: &HostTables) {
+        for (&service, list) in &tables.access {
+            let v4 = list.iter().all(|(prefix, ..)| prefix.is_v4());
+            let (room, service) = (list.len() as u32, u32::from(service));
+            if v4 {
+                let mut inner = LpmTrie::<MapData, u32, u32>::create(room, NO_PREALLOC).unwrap();
+                for (prefix, length, says) in list {
+                    inner.insert(&Key::new(length - 96, prefix.words[3]), says, 0).unwrap();
+                }
+                let mut outer: ArrayOfMaps<_, LpmTrie<MapData, u32, u32>> =
+                    self.ebpf.map_mut("access_v4").unwrap().try_into().unwrap();
+                outer.set(service, &inner, 0).unwrap();
+            } else {
+                let mut inner = LpmTrie::<MapData, [u32; 4], u32>::create(room, NO_PREALLOC).unwrap();
+                for (prefix, length, says) in list {
+                    inner.insert(&Key::new(*length, prefix.words), says, 0).unwrap();
+                }
+                let mut outer: ArrayOfMaps<_, LpmTrie<MapData, [u32; 4], u32>> =
+                    self.ebpf.map_mut("access_v6").unwrap().try_into().unwrap();
+                outer.set(service, &inner, 0).unwrap();
+            }
+        }
+    }
+
+    fn install_buckets(&mut self, tables: &HostTables) {
+        let mut outer: ArrayOfMaps<_, Array<MapData, Words>> =
+            self.ebpf.map_mut("limits").unwrap().try_into().unwrap();
+        for &table in tables.buckets.keys() {
+            let inner = Array::<MapData, Words>::create(BUCKET_LINES, 0).unwrap();
+            outer.set(table, &inner, 0).unwrap();
+            self.buckets.insert(table, inner);
+        }
+    }
+
+    /// Fills all token buckets whose lines are named, by table.
+    pub(crate) fn fill_buckets(&mut self, table: u32, lines: impl Iterator<Item = u32>) {
+        let buckets = self.buckets.get_mut(&table).unwrap();
+        lines.for_each(|line| buckets.set(line, Words::default(), 0).unwrap());
+    }
+
+    /// Lines of first fragments that are not zero.
+    pub(crate) fn fragments(&mut self) -> BTreeMap<u32, Words> {
+        let lines = self.array::<Words>("fragments");
+        let written = (0..FRAGMENT_LINES).map(|line| (line, lines.get(&line, 0).unwrap()));
+        written.filter(|(_, words)| *words != Words::default()).collect()
+    }
+
+    /// Packets refused, by record, of those where any were: how many on all CPUs, and the newest one's client of the last
+    /// CPU that has one.
+    pub(crate) fn refused(&self) -> BTreeMap<u32, Refused> {
+        let refused: PerCpuArray<_, [u32; 8]> = self.ebpf.map("refused").unwrap().try_into().unwrap();
+        let mut sums = BTreeMap::new();
+        for record in 0..2 * MAX_SERVICES {
+            for [low, high, a, b, c, d, second, _] in refused.get(&record, 0).unwrap().iter() {
+                let packets = u64::from(*low) | u64::from(*high) << 32;
+                if packets > 0 {
+                    let sum: &mut Refused = sums.entry(record).or_default();
+                    let client = Address { words: [*a, *b, *c, *d] };
+                    *sum = Refused { packets: sum.packets + packets, client, second: *second, reserved: 0 };
+                }
+            }
+        }
+        sums
+    }
+
+    /// What a CPU wanted to insert, and what all did as far as they told.
+    pub(crate) fn inserts(&mut self, cpu: usize) -> [Words; 2] {
+        let all = self.array::<Words>("inserts_all").get(&0, 0).unwrap();
+        let own: PerCpuArray<_, Words> = self.ebpf.map("inserts").unwrap().try_into().unwrap();
+        [own.get(&0, 0).unwrap()[cpu], all]
     }
 
     fn install_rounds(&mut self, tables: &HostTables) {

@@ -1,6 +1,8 @@
 //! Fragments: the first has the ports, later ones have not.
 
+use super::memory::turn_slots;
 use super::*;
+use crate::abi::backend_flags::{SERVING, USABLE};
 use crate::abi::service_flags;
 
 const LATER: u16 = 0x0001;
@@ -103,4 +105,72 @@ fn later_fragments_are_dropped_where_the_flow_decides() {
     }
     let (verdict, _) = run(&tables, &later4(UDP, VIP4));
     assert_eq!(verdict, Verdict::Dropped(Drop::FragmentWithoutFirst));
+}
+
+/// Fragments of a datagram of UDP to a port: the first one, and the last one.
+fn parts(id: u8, client_port: u16, port: u16) -> [Vec<u8>; 2] {
+    [(0x2000, frames::udp(client_port, port, &[0; 24])), (9, vec![0xaa; 40])].map(|(flags, payload)| {
+        let mut packet = frames::ipv4(CLIENT4, VIP4, UDP, &[], flags, &payload);
+        packet[5] = id;
+        link(&[]).frame(kind::IPV4, &packet)
+    })
+}
+
+fn backend(tables: &HostTables, frame: &[u8]) -> u16 {
+    match run(tables, frame).0 {
+        Verdict::Forwarded { backend, .. } => backend,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Each flow's fragments with their own first one, whatever the table says by then.
+#[test]
+fn later_fragments_go_where_their_first_one_went() {
+    let mut tables = world();
+    let datagrams: Vec<_> = (0..40).map(|id| parts(id, 1000 + u16::from(id), port::DNS)).collect();
+    let went: Vec<u16> = datagrams.iter().map(|[first, _]| backend(&tables, first)).collect();
+    turn_slots(&mut tables, false, port::DNS);
+    tables.tracked.borrow_mut().clear();
+    let follow: Vec<u16> = datagrams.iter().map(|[_, last]| backend(&tables, last)).collect();
+    assert_eq!(follow, went);
+    assert!(went.iter().any(|backend| *backend != went[0]), "all to one backend");
+    assert!(tables.tracked.borrow().is_empty(), "a later fragment was remembered");
+}
+
+#[test]
+fn who_followed_a_backend_that_is_gone_follows_nobody_else() {
+    let gone = |change: fn(&mut crate::abi::Backend)| {
+        let mut tables = world();
+        let [first, last] = parts(1, 40_000, port::DNS);
+        let went = backend(&tables, &first);
+        change(&mut tables.backends[usize::from(went)]);
+        run(&tables, &last).0
+    };
+    let without_first = Verdict::Dropped(Drop::FragmentWithoutFirst);
+    assert_eq!(gone(|backend| backend.word &= !(SERVING | USABLE)), without_first, "dead");
+    assert_eq!(gone(|backend| backend.generation += 1), without_first, "its index is another's");
+    assert_eq!(gone(|backend| backend.service += 1), without_first, "of another service");
+    assert!(matches!(gone(|backend| backend.word &= !SERVING), Verdict::Forwarded { .. }), "draining");
+}
+
+#[test]
+fn the_rest_is_waited_for_and_not_for_ever() {
+    let tables = world();
+    let [first, last] = parts(1, 40_000, port::DNS);
+    let went = backend(&tables, &first);
+    tables.pass_seconds(u64::from(crate::fragment::TIMEOUT) - 1);
+    assert_eq!(backend(&tables, &last), went);
+    tables.pass_seconds(3);
+    let every = sample::service_index(false, port::EVERY);
+    let now = backend(&tables, &last);
+    assert_eq!(tables.backends[usize::from(now)].service, every, "of an unknown datagram");
+}
+
+#[test]
+fn a_datagram_that_is_not_for_a_service_stays_together() {
+    let tables = world();
+    let pass = Verdict::Passed(Pass::NoService);
+    let first = frames::ipv4(CLIENT4, VIP4, TCP, &[], 0x2000, &frames::tcp(40_000, 999, &[0; 4]));
+    assert_eq!(run(&tables, &link(&[]).frame(kind::IPV4, &first)).0, pass);
+    assert_eq!(run(&tables, &later4(TCP, VIP4)).0, pass, "the local stack has the first one");
 }

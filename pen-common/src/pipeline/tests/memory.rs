@@ -16,10 +16,10 @@ fn backend(tables: &HostTables, frame: &[u8]) -> u16 {
 }
 
 /// Gives every slot of a service to its next backend.
-fn turn_slots(tables: &mut HostTables, port: u16) {
-    let service = sample::service_index(false, port);
+pub(super) fn turn_slots(tables: &mut HostTables, v6: bool, port: u16) {
+    let service = sample::service_index(v6, port);
+    let first = tables.backends.iter().position(|backend| backend.service == service).unwrap() as u16;
     for slot in tables.slots.get_mut(&(service, u32::from(service % 2))).unwrap() {
-        let first = tables.backends.iter().position(|backend| backend.service == service).unwrap() as u16;
         *slot = Slot::owned_by(first + (slot.owner - first + 1) % sample::BACKENDS);
     }
 }
@@ -29,7 +29,7 @@ fn a_remembered_client_stays_when_the_table_changes_and_newcomers_do_not() {
     let mut tables = world();
     let before = backend(&tables, &packet(1, 40_000, port::WEB));
     let newcomer = backend(&world(), &packet(2, 40_000, port::WEB));
-    turn_slots(&mut tables, port::WEB);
+    turn_slots(&mut tables, false, port::WEB);
     assert_eq!(backend(&tables, &packet(1, 40_000, port::WEB)), before);
     assert_eq!(backend(&tables, &packet(1, 40_001, port::WEB)), before, "its next connection too");
     assert_ne!(backend(&tables, &packet(2, 40_000, port::WEB)), newcomer);
@@ -44,7 +44,7 @@ fn with_affinity_flow_and_full_tracking_each_flow_is_remembered_by_itself() {
     let mut tables = world();
     let before = backend(&tables, &datagram(40_000));
     let newcomer = backend(&world(), &datagram(40_001));
-    turn_slots(&mut tables, port::DNS);
+    turn_slots(&mut tables, false, port::DNS);
     assert_eq!(backend(&tables, &datagram(40_000)), before);
     assert_ne!(backend(&tables, &datagram(40_001)), newcomer);
     assert_eq!(tables.tracked.get_mut().len(), 2);
@@ -73,7 +73,7 @@ fn clients_over_ipv6_are_told_apart_by_their_whole_address_and_their_service() {
 fn without_tracking_nothing_is_remembered() {
     let mut tables = world();
     let before = backend(&tables, &packet(1, 40_000, port::STATELESS));
-    turn_slots(&mut tables, port::STATELESS);
+    turn_slots(&mut tables, false, port::STATELESS);
     assert_ne!(backend(&tables, &packet(1, 40_000, port::STATELESS)), before);
     assert!(tables.tracked.borrow().is_empty());
 }
@@ -82,7 +82,7 @@ fn without_tracking_nothing_is_remembered() {
 fn a_memory_counts_until_it_was_unused_for_the_timeout() {
     let mut tables = world();
     let before = backend(&tables, &packet(1, 40_000, port::WEB));
-    turn_slots(&mut tables, port::WEB);
+    turn_slots(&mut tables, false, port::WEB);
     for _ in 0..5 {
         tables.pass_seconds(u64::from(sample::TIMEOUT) - 1);
         assert_eq!(backend(&tables, &packet(1, 40_000, port::WEB)), before, "used in time");
@@ -97,13 +97,13 @@ fn a_draining_backend_keeps_its_clients_and_a_dead_one_loses_them() {
     let mut tables = world();
     let before = backend(&tables, &packet(1, 40_000, port::WEB));
     tables.backends[usize::from(before)].word &= !SERVING;
-    turn_slots(&mut tables, port::WEB);
+    turn_slots(&mut tables, false, port::WEB);
     assert_eq!(backend(&tables, &packet(1, 40_000, port::WEB)), before, "draining");
     tables.backends[usize::from(before)].word &= !USABLE;
     let after = backend(&tables, &packet(1, 40_000, port::WEB));
     assert_ne!(after, before, "dead");
     tables.backends[usize::from(before)].word |= USABLE | SERVING;
-    turn_slots(&mut tables, port::WEB);
+    turn_slots(&mut tables, false, port::WEB);
     assert_eq!(backend(&tables, &packet(1, 40_000, port::WEB)), after, "stays where it moved to");
 }
 
@@ -112,7 +112,7 @@ fn an_index_given_to_another_backend_is_nobodys_memory() {
     let mut tables = world();
     let before = backend(&tables, &packet(1, 40_000, port::WEB));
     tables.backends[usize::from(before)].generation += 1;
-    turn_slots(&mut tables, port::WEB);
+    turn_slots(&mut tables, false, port::WEB);
     assert_ne!(backend(&tables, &packet(1, 40_000, port::WEB)), before);
 }
 

@@ -5,40 +5,40 @@ use crate::abi::backend_flags::{SERVING, USABLE};
 use crate::abi::{NO_BACKEND, Slot};
 use crate::track;
 
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
+pub(super) const SYN: u8 = 0x02;
+pub(super) const ACK: u8 = 0x10;
 
-fn segment(client_port: u16, port: u16, bits: u8) -> Vec<u8> {
+pub(super) fn segment(client_port: u16, port: u16, bits: u8) -> Vec<u8> {
     let mut segment = frames::tcp(client_port, port, b"");
     segment[13] = bits;
     link(&[]).frame(kind::IPV4, &frames::ipv4(CLIENT4, VIP4, TCP, &[], 0, &segment))
 }
 
-fn datagram(client_port: u16, port: u16) -> Vec<u8> {
+pub(super) fn datagram(client_port: u16, port: u16) -> Vec<u8> {
     let udp = frames::udp(client_port, port, b"query");
     link(&[]).frame(kind::IPV4, &frames::ipv4(CLIENT4, VIP4, UDP, &[], 0, &udp))
 }
 
 /// Which of its service's backends gets a frame.
-fn number(tables: &HostTables, frame: &[u8]) -> u16 {
+pub(super) fn number(tables: &HostTables, frame: &[u8]) -> u16 {
     let Verdict::Forwarded { backend, .. } = run(tables, frame).0 else { panic!("not forwarded") };
     backend - first(tables, tables.backends[usize::from(backend)].service)
 }
 
-fn first(tables: &HostTables, service: u16) -> u16 {
+pub(super) fn first(tables: &HostTables, service: u16) -> u16 {
     tables.backends.iter().position(|other| other.service == service).unwrap() as u16
 }
 
-fn now(tables: &HostTables) -> u32 {
+pub(super) fn now(tables: &HostTables) -> u32 {
     track::now(&tables.directory, tables.jiffies.get())
 }
 
-fn remembered(tables: &HostTables) -> usize {
+pub(super) fn remembered(tables: &HostTables) -> usize {
     tables.tracked.borrow().len()
 }
 
 /// Does something with every slot of a service.
-fn each_slot(tables: &mut HostTables, port: u16, change: impl Fn(Slot) -> Slot) {
+pub(super) fn each_slot(tables: &mut HostTables, port: u16, change: impl Fn(Slot) -> Slot) {
     let service = sample::service_index(false, port);
     let slots = tables.slots.get_mut(&(service, u32::from(service % 2))).unwrap();
     slots.iter_mut().for_each(|slot| *slot = change(*slot));
@@ -52,7 +52,7 @@ fn give(tables: &mut HostTables, port: u16, number: u16) {
 }
 
 /// A service all of whose slots were the first backend's for long and are the second one's since now.
-fn changed(port: u16) -> HostTables {
+pub(super) fn changed(port: u16) -> HostTables {
     let mut tables = world();
     let owner = first(&tables, sample::service_index(false, port));
     each_slot(&mut tables, port, |_| Slot::owned_by(owner));
@@ -61,7 +61,7 @@ fn changed(port: u16) -> HostTables {
 }
 
 /// Lets so many seconds pass, and the phases move on.
-fn pass(tables: &mut HostTables, port: u16, seconds: u32) {
+pub(super) fn pass(tables: &mut HostTables, port: u16, seconds: u32) {
     tables.pass_seconds(u64::from(seconds));
     let now = now(tables);
     each_slot(tables, port, |slot| slot.at(now, None, sample::TRANSITION));
