@@ -3,16 +3,18 @@
 use std::process::ExitCode;
 
 use crate::build_ebpf;
+use crate::fuzz;
 use crate::portable;
 use crate::test::{self, Sum, step};
 
-/// Format, lints, the objects, other systems, all tests; each step that fails counts as one failed test.
+/// Format, lints, the objects, other systems, all tests, a minute of fuzzing; each step that fails counts as one failed test.
 pub fn main() -> ExitCode {
     let mut sum = step("format", "fmt --all --check");
     sum += step("lints", "clippy --quiet --workspace --all-targets -- --deny warnings");
     sum += objects();
     sum += portable::run();
     sum += test::run();
+    sum += fuzz::run();
     sum.report()
 }
 

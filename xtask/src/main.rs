@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build_ebpf, ci, demo, lab, portable, test};
+use xtask::{account, bench, build_ebpf, ci, demo, fuzz, lab, portable, test};
 
 /// pen's task runner.
 #[derive(Debug, Parser)]
@@ -25,6 +25,10 @@ enum Task {
     /// Measure nanoseconds per packet of each path, beside floor programs; or the proxy beside others, health checks,
     /// changes of a pool (as root)
     Bench(bench::Options),
+    /// Run the fuzz targets of the packet path, side by side (rustup's nightly, cargo-fuzz; root for one of them)
+    Fuzz(fuzz::FuzzArgs),
+    /// Count many frames in the kernel and on this host, and compare with what went in (as root)
+    Account(account::AccountArgs),
     /// Type-check pen for the systems that it is not run on here
     Portable(portable::PortableArgs),
     /// What `.ci/run` does once the tools are there
@@ -45,6 +49,8 @@ fn main() -> ExitCode {
         Task::Demo(args) => return demo::main(&args),
         Task::Test => return test::main(),
         Task::BuildEbpf(args) => return build_ebpf::main(&args),
+        Task::Fuzz(args) => return fuzz::main(&args),
+        Task::Account(args) => return account::main(&args),
         Task::Portable(args) => return portable::main(&args),
         Task::Ci => return ci::main(),
         Task::LabServer { name, addresses } => lab::server::run(&name, &addresses),

@@ -1,0 +1,100 @@
+//! What must hold of any row of frames in the kernel's program and in the pipeline on this host; the fuzz target and the replay
+//! of its corpus share it.
+
+use aya::EbpfLoader;
+use pen_common::host::golden::FIRST_BUFFER;
+use pen_common::host::sample::{self, INGRESS};
+use pen_common::host::{Frame, HostTables, Lines, SplitFrame};
+use pen_common::pipeline;
+use pen_common::verdict::{Egress, Verdict};
+
+use super::input::steps;
+use super::kernel::Kernel;
+
+/// Fewer bytes than an Ethernet header the kernel does not take for a frame (`bpf_prog_test_run_xdp`).
+const SHORTEST: usize = 14;
+/// Entries of each tracking table: far more than the frames of an input make, and quickly read through.
+const TRACKED: u32 = 4096;
+
+/// The sample's world, in the kernel and on this host.
+pub(crate) struct Both {
+    kernel: Kernel,
+    host: HostTables,
+}
+
+impl Both {
+    /// Both, before anything happened. Needs root.
+    pub(crate) fn new() -> Self {
+        // The kernel's clock cannot be set: both stand at second 0, and what is remembered gets older instead.
+        let mut host = sample::tables().unwrap();
+        host.directory.clock_multiplier = 0;
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries("track_v4", TRACKED).map_max_entries("track_v6", TRACKED);
+        let mut kernel = Kernel::load(&mut loader);
+        kernel.install(&host);
+        Self { kernel, host }
+    }
+
+    /// Runs the frames of an input through both, one after the other.
+    ///
+    /// # Panics
+    /// They do not come to the same actions, bytes, counts and memories.
+    pub(crate) fn check(&mut self, input: &[u8]) {
+        for step in steps(input).filter(|step| step.frame.len() >= SHORTEST) {
+            self.grow_older(step.seconds);
+            self.run(step.frame);
+            if step.again {
+                self.run(step.frame);
+            }
+        }
+        assert_eq!(self.kernel.tracked(), *self.host.tracked.borrow());
+        self.forget();
+    }
+
+    fn run(&mut self, bytes: &[u8]) {
+        let mut frame = SplitFrame { frame: Frame(bytes.to_vec()), first: bytes.len().min(FIRST_BUFFER) };
+        let verdict = if frame.first == bytes.len() {
+            self.host.run(&mut frame.frame, INGRESS)
+        } else {
+            pipeline::run(&mut frame, &self.host, INGRESS)
+        };
+        let before = self.kernel.counter(verdict.counter());
+        let (action, out) = self.kernel.run(bytes);
+        let after = self.kernel.counter(verdict.counter());
+        assert_eq!(action, action_of(verdict), "{verdict:?}");
+        assert_eq!(out, frame.frame.0, "{verdict:?}");
+        let counted = (after.packets - before.packets, after.bytes - before.bytes);
+        assert_eq!(counted, (1, bytes.len() as u64), "{verdict:?}");
+    }
+
+    /// Has all memories been used so many seconds longer ago.
+    fn grow_older(&mut self, seconds: u32) {
+        if seconds == 0 {
+            return;
+        }
+        for (key, value) in self.host.tracked.borrow_mut().iter_mut() {
+            value.seen = value.seen.wrapping_sub(seconds);
+            self.kernel.remember(key, *value);
+        }
+    }
+
+    /// Puts both back in order.
+    fn forget(&mut self) {
+        self.kernel.forget(&self.host);
+        self.host.inserted.set([0; 2]);
+        self.host.tracked.get_mut().clear();
+        self.host.taken.get_mut().clear();
+        self.host.puzzles.get_mut().clear();
+        self.host.fragments = Lines::default();
+    }
+}
+
+/// What a program returns for a verdict (linux/bpf.h, `enum xdp_action`).
+fn action_of(verdict: Verdict) -> u32 {
+    match verdict {
+        Verdict::Dropped(_) => 1,
+        Verdict::Passed(_) => 2,
+        Verdict::Forwarded { egress: Egress::Same, .. } | Verdict::Answered(_) => 3,
+        Verdict::Forwarded { egress: Egress::Other(_), .. } => 4,
+    }
+}
