@@ -21,7 +21,7 @@ const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 /// Frames sent at a time: a quarter of what a veth queues.
 const BATCH: u64 = 64;
 /// Batches that are lost, and as many that arrive.
-const BATCHES: u64 = 100;
+const BATCHES: u64 = 16;
 const UDP_PORT: u16 = 9000;
 const BALANCER: [u8; 6] = [2, 0x70, 0x65, 0x6e, 3, 1];
 const CLIENT: [u8; 6] = [2, 0x70, 0x65, 0x6e, 2, 1];
