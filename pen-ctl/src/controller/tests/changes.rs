@@ -149,18 +149,18 @@ fn a_service_is_refused_when_its_table_would_not_fit_in_memory() {
 #[test]
 fn limits_and_lists_are_refused_when_they_would_not_fit_in_memory() {
     let mut bench = Bench::new();
-    // Room for one service without more, and a bit.
-    bench.start(Options { available_memory: || Some(3 << 19), ..Options::default() });
+    // Room for a service, for a short list beside it, and for a bit.
+    bench.start(Options { available_memory: || Some(11 << 19), ..Options::default() });
     bench.hear([Event::Links(links())]);
     bench.done(add_service("web", "10.0.0.100:80/tcp"));
     let set = |spec: serde_json::Value| Request::ServiceSet {
         name: "web".into(),
         spec: serde_json::from_value(spec).unwrap(),
     };
-    let both = serde_json::json!({"rate_limit": {"packets": 1000, "flows": 10}});
-    bench.refused(set(both), "2 MiB of memory are needed and 1 are left");
     let many: Vec<String> = (0..16_384).map(|n| format!("10.{}.{}.0/24", n / 256, n % 256)).collect();
-    bench.refused(set(serde_json::json!({"deny": many})), "2 MiB of memory are needed and 1 are left");
+    bench.refused(set(serde_json::json!({"deny": many})), "6 MiB of memory are needed and 5 are left");
+    let all = serde_json::json!({"deny": many[..4096], "rate_limit": {"packets": 1000, "flows": 10}});
+    bench.refused(set(all), "6 MiB of memory are needed and 5 are left");
     bench.done(set(serde_json::json!({"deny": many[..4096]})));
     bench.done(set(serde_json::json!({"rate_limit": {"packets": 1000}})));
     bench.done(set(serde_json::json!({"rate_limit": {"packets": 2000}})));
