@@ -7,7 +7,7 @@ use crate::fuzz;
 use crate::portable;
 use crate::test::{self, Sum, step};
 
-/// Format, lints, the objects, other systems, all tests, a minute of fuzzing; each step that fails counts as one failed test.
+/// Format, lints, the objects, other systems, all tests, a minute of fuzzing the host's side; each step that fails counts as one failed test.
 pub fn main() -> ExitCode {
     let mut sum = step("format", "fmt --all --check");
     sum += step("lints", "clippy --quiet --workspace --all-targets -- --deny warnings");
