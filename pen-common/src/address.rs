@@ -54,13 +54,13 @@ impl Address {
 
     /// The address of these halves.
     #[inline(always)]
-    pub(crate) const fn of_halves([high, low]: [u64; 2]) -> Self {
+    pub const fn of_halves([high, low]: [u64; 2]) -> Self {
         Self { words: [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32] }
     }
 
     /// The 16 bytes in two words, for hashing.
     #[inline(always)]
-    pub(crate) const fn halves(&self) -> [u64; 2] {
+    pub const fn halves(&self) -> [u64; 2] {
         [
             self.words[0] as u64 | (self.words[1] as u64) << 32,
             self.words[2] as u64 | (self.words[3] as u64) << 32,

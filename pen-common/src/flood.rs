@@ -29,18 +29,16 @@ pub fn suppresses<T: Tables>(tables: &T, limits: Limits, now: u32) -> bool {
     let pace = own.word(inserts::PACE);
     let newcomers = if (pace >> 32) as u32 == now { (pace as u32).saturating_add(1) } else { 1 };
     own.set_word(inserts::PACE, u64::from(now) << 32 | u64::from(newcomers));
-    let before = own.word(inserts::UNTIL) as u32;
-    let mut until = before;
     if newcomers > limits.per_cpu {
-        until = now.wrapping_add(CALM);
+        own.set_word(inserts::UNTIL, u64::from(now.wrapping_add(CALM)));
     }
     if newcomers % LOOK_EVERY == 1 {
-        until = later(until, look(tables, limits.in_all, newcomers, now));
+        let until = look(tables, limits.in_all, newcomers, now);
+        if is_after(until, own.word(inserts::UNTIL) as u32) {
+            own.set_word(inserts::UNTIL, u64::from(until));
+        }
     }
-    if until != before {
-        own.set_word(inserts::UNTIL, u64::from(until));
-    }
-    if !is_after(until, now) {
+    if !is_after(own.word(inserts::UNTIL) as u32, now) {
         return false;
     }
     own.set_word(inserts::LAST, u64::from(now));
@@ -66,12 +64,6 @@ fn look<T: Tables>(tables: &T, in_all: u32, newcomers: u32, now: u32) -> u32 {
         all.set_word(inserts::UNTIL, u64::from(now.wrapping_add(CALM)));
     }
     all.word(inserts::UNTIL) as u32
-}
-
-/// The later of two seconds.
-#[inline(always)]
-const fn later(one: u32, other: u32) -> u32 {
-    if is_after(other, one) { other } else { one }
 }
 
 /// Whether a second is after another. The clock may wrap: what is further ahead than half its range is past.

@@ -114,11 +114,10 @@ pub fn exact<'a>(
     probe(half, address, port, protocol)
 }
 
-/// The service of a VIP that a port (wire order) and protocol belong to: the exact one wins over every-port.
+/// The service that a port (wire order) and protocol of an address belong to: the exact one wins over every-port.
 #[inline(always)]
 pub fn service<'a>(
     half: &'a DirectoryHalf,
-    vip: &ServiceEntry,
     address: &Address,
     port: u16,
     protocol: u8,
@@ -126,7 +125,7 @@ pub fn service<'a>(
     if let Some(entry) = exact(half, address, port, protocol) {
         return Some(entry);
     }
-    every_port(half, vip, address, protocol)
+    every_port(half, vip(half, address)?, address, protocol)
 }
 
 /// The every-port service of a VIP for a protocol.

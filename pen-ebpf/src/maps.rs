@@ -208,8 +208,8 @@ impl Tables for KernelTables {
         let says = if client.is_v4() {
             pen_listed_v4(service, client.words[3])
         } else {
-            let [a, b, c, d] = client.words;
-            pen_listed_v6(service, u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32)
+            let [high, low] = client.halves();
+            pen_listed_v6(service, high, low)
         };
         if says == 0 { None } else { Some(says) }
     }
@@ -236,8 +236,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn refused(&self, record: u32, client: &Address, second: u32) {
-        let [a, b, c, d] = client.words;
-        let [high, low] = [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32];
+        let [high, low] = client.halves();
         pen_refused(record, high, low, second);
     }
 
@@ -286,8 +285,7 @@ extern "C" fn pen_listed_v4(service: u32, address: u32) -> u32 {
 #[inline(never)]
 extern "C" fn pen_listed_v6(service: u32, high: u64, low: u64) -> u32 {
     // The address stands behind the length: it is the address that has to be aligned.
-    let key =
-        Aligned((0u32, Key::new(128, [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32])));
+    let key = Aligned((0u32, Key::new(128, Address::of_halves([high, low]).words)));
     ACCESS_V6.get(service).and_then(|list| list.get(&key.0.1)).map_or(0, |says| *says)
 }
 
@@ -329,7 +327,7 @@ extern "C" fn pen_refused(record: u32, high: u64, low: u64, second: u32) -> u32 
     // SAFETY: a live value of this CPU, which runs one program at a time.
     let refused = unsafe { &mut *refused };
     refused.packets += 1;
-    refused.client.words = [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32];
+    refused.client = Address::of_halves([high, low]);
     refused.second = second;
     0
 }

@@ -4,10 +4,11 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::frames::{self, Ethernet, kind};
-use super::sample::{self, BACKENDS, CLIENT_MAC, OWN_MAC, SEED, VIP4, VIP6};
+use super::sample::{self, BACKENDS, CLIENT_MAC, OWN_MAC, SEED, VIP4, VIP6, port};
 use super::{Frame, HostTables, SplitFrame};
 use crate::abi::Address;
-use crate::verdict::{Egress, Verdict};
+use crate::service::{TCP, UDP};
+use crate::verdict::{Drop, Egress, Pass, Verdict};
 use crate::{hash, pipeline};
 
 mod errors;
@@ -134,12 +135,29 @@ fn to_flows(v6: bool, port: u16, protocol: u8) -> Fate {
     to(v6, port, (hash::slot(hash) % u32::from(BACKENDS)) as u16)
 }
 
+/// A flow of each kind that has a fate of its own, by name, protocol and port.
+fn flows(v6: bool) -> [(&'static str, u8, u16, Fate); 9] {
+    let drop = |why| Fate::Stays(Verdict::Dropped(why));
+    let pass = |why| Fate::Stays(Verdict::Passed(why));
+    [
+        ("udp_flow", UDP, port::DNS, to_flows(v6, port::DNS, UDP)),
+        ("tcp_flow", TCP, port::STATELESS, to_flows(v6, port::STATELESS, TCP)),
+        ("every_port", UDP, 9999, to(v6, port::EVERY, FIRST)),
+        ("unknown_port", TCP, 999, pass(Pass::NoService)),
+        ("nobody_serving", TCP, port::EMPTY_DROP, drop(Drop::NoBackend)),
+        ("empty_pool", TCP, port::EMPTY_PASS, pass(Pass::EmptyPool)),
+        ("local_backend", TCP, port::LOCAL, pass(Pass::LocalBackend)),
+        ("wrong_vlan", TCP, port::VLAN, drop(Drop::WrongVlan)),
+        ("not_listed", UDP, port::DENIED, drop(Drop::Denied)),
+    ]
+}
+
 /// How many VLAN tags a frame has, as its name says it: the sample's services have backends on these VLANs.
 const TAGS: [(&str, &[u16]); 3] = [("", &[]), ("_vlan", &[5]), ("_qinq", &[6, 5])];
 
 /// The port of TCP that has its backends on as many tags.
 const fn tcp_port(tags: &[u16]) -> u16 {
-    [sample::port::WEB, sample::port::VLAN, sample::port::DOUBLE_VLAN][tags.len()]
+    [port::WEB, port::VLAN, port::DOUBLE_VLAN][tags.len()]
 }
 
 /// The same of UDP.

@@ -1,4 +1,4 @@
-//! What serving flows and following them have in common: the service, whether a packet may come in, and the way out.
+//! What serving flows and following them have in common: whether a packet may come in, and the way out.
 
 use super::here::Here;
 use crate::abi::{Address, Backend, Directory, ServiceEntry, backend_flags, service_flags};
@@ -14,20 +14,6 @@ use crate::track::Key;
 use crate::verdict::{Drop, Egress, Pass, Verdict, VerdictWord};
 
 use super::place::Place;
-
-/// The service that a port (wire order) of a VIP belongs to.
-#[inline(always)]
-pub(super) fn service_of<'a, T: Tables>(
-    here: &Here<'a, T>,
-    vip: &Address,
-    port: u16,
-    protocol: u8,
-) -> Option<&'a ServiceEntry> {
-    if let Some(service) = service::exact(here.half, vip, port, protocol) {
-        return Some(service);
-    }
-    service::every_port(here.half, service::vip(here.half, vip)?, vip, protocol)
-}
 
 /// Whether a packet may come in: neither from a backend of the service itself, nor from a client whom its list refuses, nor
 /// from a prefix that sends too many.

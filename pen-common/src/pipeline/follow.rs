@@ -1,7 +1,7 @@
 //! The last stage of what belongs to flows and does not make them: later fragments, and errors. They never write memory.
 
-use super::flow::{admit, carry_out, fragment_id, service_of};
-use super::here::{Here, unreadable};
+use super::flow::{admit, carry_out, fragment_id};
+use super::here::{Here, decide, unreadable};
 use super::place::Place;
 use crate::abi::{Address, ServiceEntry, backend_flags, service_flags};
 use crate::fragment::{self, First};
@@ -10,7 +10,7 @@ use crate::parse::{self, Part, Ports};
 use crate::select::{self, Choice, Chosen, Flow};
 use crate::service::{self, TCP, UDP};
 use crate::tables::Tables;
-use crate::track::{self, Key};
+use crate::track::Key;
 use crate::verdict::{Drop, Pass, Verdict, VerdictWord};
 
 /// What is followed, as far as its headers tell.
@@ -36,11 +36,7 @@ pub fn follow<K: Key, P: Packet, T: Tables>(
     ingress: u32,
     place: Place,
 ) -> Verdict {
-    let word = match Here::of(packet, tables, ingress) {
-        Ok(here) => followed::<K, P, T>(packet, &here, place).unwrap_or_else(|word| word),
-        Err(verdict) => verdict.into(),
-    };
-    word.into()
+    decide(packet, tables, ingress, |packet, here| followed::<K, P, T>(packet, here, place))
 }
 
 #[inline(always)]
@@ -84,7 +80,7 @@ fn quoted<'a, P: Packet, T: Tables>(
 ) -> Result<Found<'a>, VerdictWord> {
     let sent = parse::quoted_ports(packet, asked.place.payload).map_err(unreadable)?;
     let ports = Ports { source: sent.destination, destination: sent.source };
-    match service_of(here, &asked.vip, ports.destination, asked.place.protocol) {
+    match service::service(here.half, &asked.vip, ports.destination, asked.place.protocol) {
         Some(service) => Ok(Found { service, ports, first: None }),
         None => Err(Verdict::Passed(Pass::NoService).into()),
     }
@@ -101,7 +97,7 @@ fn later<'a, K: Key, P: Packet, T: Tables>(
     let without_first: VerdictWord = Verdict::Dropped(Drop::FragmentWithoutFirst).into();
     if let Some(first) = first_of::<K, P, T>(packet, here, asked) {
         let ports = Ports { source: 0, destination: first.port };
-        let Some(service) = service_of(here, &asked.vip, first.port, first.protocol) else {
+        let Some(service) = service::service(here.half, &asked.vip, first.port, first.protocol) else {
             return Err(Verdict::Passed(Pass::NoService).into());
         };
         let choice = match first.backend {
@@ -125,7 +121,7 @@ fn later<'a, K: Key, P: Packet, T: Tables>(
 #[inline(always)]
 fn first_of<K: Key, P: Packet, T: Tables>(packet: &P, here: &Here<'_, T>, asked: &Asked) -> Option<First> {
     let id = fragment_id::<K, P>(packet, here.directory, asked.place, [&asked.client, &asked.vip])?;
-    fragment::recall(here.tables, id, track::now(here.directory, here.tables.jiffies()))
+    fragment::recall(here.tables, id, here.now())
 }
 
 /// The backend that a first fragment went to, if packets may still go there.

@@ -5,7 +5,8 @@ use crate::packet::Packet;
 use crate::parse::{self, Link, Unreadable};
 use crate::service;
 use crate::tables::Tables;
-use crate::verdict::{Drop, Pass, Verdict};
+use crate::track;
+use crate::verdict::{Drop, Pass, Verdict, VerdictWord};
 
 /// Where a packet is: the tables as they stand for it, the interface it came in by, its link layer.
 pub(super) struct Here<'a, T> {
@@ -25,6 +26,27 @@ impl<'a, T: Tables> Here<'a, T> {
         let interface = service::interface(half, ingress).ok_or(Verdict::Passed(Pass::NotAddressedToUs))?;
         Ok(Self { tables, directory, half, interface, link })
     }
+
+    /// The second of the data plane's clock.
+    #[inline(always)]
+    pub(super) fn now(&self) -> u32 {
+        track::now(self.directory, self.tables.jiffies())
+    }
+}
+
+/// The verdict of a last stage, which learns where the packet is.
+#[inline(always)]
+pub(super) fn decide<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    ingress: u32,
+    stage: impl FnOnce(&mut P, &Here<'_, T>) -> Result<VerdictWord, VerdictWord>,
+) -> Verdict {
+    let word = match Here::of(packet, tables, ingress) {
+        Ok(here) => stage(packet, &here).unwrap_or_else(|word| word),
+        Err(verdict) => verdict.into(),
+    };
+    word.into()
 }
 
 /// The verdict on a frame of which it cannot be told whether it is for a VIP.

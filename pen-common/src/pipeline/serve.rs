@@ -1,7 +1,7 @@
 //! The last stage of most: a flow's service, whether its packet may come in, its backend, and the way there.
 
-use super::flow::{admit, carry_out, fragment_id, service_of};
-use super::here::{Here, unreadable};
+use super::flow::{admit, carry_out, fragment_id};
+use super::here::{Here, decide, unreadable};
 use super::place::Place;
 use crate::abi::ServiceEntry;
 use crate::fragment::{self, First};
@@ -9,8 +9,9 @@ use crate::guard;
 use crate::packet::Packet;
 use crate::parse::{self, Datagram, IpHeader, Part, Ports};
 use crate::select::{self, Choice, Chosen, Flow};
+use crate::service;
 use crate::tables::Tables;
-use crate::track::{self, Key};
+use crate::track::Key;
 use crate::verdict::{Pass, Verdict, VerdictWord};
 
 /// Hands TCP or UDP to a VIP, whole or a first fragment, to its backend.
@@ -21,11 +22,7 @@ pub fn serve<K: Key, P: Packet, T: Tables>(
     ingress: u32,
     place: Place,
 ) -> Verdict {
-    let word = match Here::of(packet, tables, ingress) {
-        Ok(here) => served::<K, P, T>(packet, &here, place).unwrap_or_else(|word| word),
-        Err(verdict) => verdict.into(),
-    };
-    word.into()
+    decide(packet, tables, ingress, |packet, here| served::<K, P, T>(packet, here, place))
 }
 
 #[inline(always)]
@@ -40,7 +37,7 @@ fn served<K: Key, P: Packet, T: Tables>(
     // It was checked when the frame was sorted, but whoever counts its bytes must know that there may be more buffers.
     packet.reaches(datagram.end);
     let ports = parse::ports(packet, &datagram).map_err(unreadable)?;
-    let Some(service) = service_of(here, &header.destination, ports.destination, protocol) else {
+    let Some(service) = service::service(here.half, &header.destination, ports.destination, protocol) else {
         note_first::<K, P, T>(packet, here, place, &header, ports.destination, None);
         return Err(Verdict::Passed(Pass::NoService).into());
     };
@@ -93,5 +90,5 @@ fn note_first<K: Key, P: Packet, T: Tables>(
         Some(Chosen { index, backend }) => First::to(port, place.protocol, index, backend.generation),
         None => First::passed(port, place.protocol),
     };
-    fragment::remember(here.tables, id, first, track::now(here.directory, here.tables.jiffies()));
+    fragment::remember(here.tables, id, first, here.now());
 }

@@ -6,7 +6,7 @@ use super::super::frames;
 use super::super::sample::{VIP4, VIP6, port};
 use super::{
     CLIENT_PORT, CLIENT4, CLIENT6, DESTINATION, FIRST, FRAGMENT, Fate, Golden, HOP_BY_HOP, ROUTING,
-    STRANGER4, STRANGER6, TAGS, extended, frame, link, part6, tcp_port, to, to_flows, udp_port,
+    STRANGER4, STRANGER6, TAGS, extended, flows, frame, link, part6, tcp_port, to, udp_port,
 };
 use crate::parse::{ICMP, ICMPV6};
 use crate::service::{TCP, UDP};
@@ -157,25 +157,13 @@ fn wrapped(v6: bool) -> Vec<Golden> {
 
 /// What becomes of errors about all kinds of flows.
 fn fates(v6: bool) -> Vec<Golden> {
-    let stays = Fate::Stays;
-    let drop = |why| stays(Verdict::Dropped(why));
-    let pass = |why| stays(Verdict::Passed(why));
-    let mut cases: Vec<Golden> = [
-        ("udp_flow", UDP, port::DNS, to_flows(v6, port::DNS, UDP)),
-        ("tcp_flow", TCP, port::STATELESS, to_flows(v6, port::STATELESS, TCP)),
-        ("every_port", UDP, 9999, to(v6, port::EVERY, FIRST)),
-        ("unknown_port", TCP, 999, pass(Pass::NoService)),
-        ("nobody_serving", TCP, port::EMPTY_DROP, drop(Drop::NoBackend)),
-        ("empty_pool", TCP, port::EMPTY_PASS, pass(Pass::EmptyPool)),
-        ("local_backend", TCP, port::LOCAL, pass(Pass::LocalBackend)),
-        ("wrong_vlan", TCP, port::VLAN, drop(Drop::WrongVlan)),
-        ("not_listed", UDP, port::DENIED, drop(Drop::Denied)),
-        ("listed", TCP, port::ALLOWED, to(v6, port::ALLOWED, FIRST)),
-    ]
-    .map(|(name, protocol, port, fate)| {
-        Error::new(v6, protocol, port).case(name, "about a flow of this kind", fate)
-    })
-    .into();
+    let listed = ("listed", TCP, port::ALLOWED, to(v6, port::ALLOWED, FIRST));
+    let kinds = flows(v6).into_iter().chain([listed]);
+    let mut cases: Vec<Golden> = kinds
+        .map(|(name, protocol, port, fate)| {
+            Error::new(v6, protocol, port).case(name, "about a flow of this kind", fate)
+        })
+        .collect();
     // After a packet of the very flow, which is remembered.
     let segment = frames::tcp(CLIENT_PORT, port::WEB, b"hello");
     let packet = if v6 {

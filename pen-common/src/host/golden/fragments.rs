@@ -6,8 +6,8 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use super::super::frames::{self, Ethernet};
 use super::super::sample::{QUIET4, QUIET6, VIP4, VIP6, port};
 use super::{
-    CLIENT_PORT, CLIENT4, CLIENT6, FIRST, FRAGMENT, Fate, Golden, STRANGER4, STRANGER6, frame, link,
-    numbered, part6, to, to_flows,
+    CLIENT_PORT, CLIENT4, CLIENT6, FIRST, FRAGMENT, Fate, Golden, STRANGER4, STRANGER6, flows, frame, link,
+    numbered, part6, to,
 };
 use crate::service::{TCP, UDP};
 use crate::verdict::{Drop, Pass, Verdict};
@@ -93,21 +93,8 @@ fn alone(v6: bool) -> Vec<Golden> {
 
 /// After their first one.
 fn together(v6: bool) -> Vec<Golden> {
-    let stays = Fate::Stays;
-    let drop = |why| stays(Verdict::Dropped(why));
-    let pass = |why| stays(Verdict::Passed(why));
-    let fates = [
-        ("udp_flow", UDP, port::DNS, to_flows(v6, port::DNS, UDP)),
-        ("tcp_flow", TCP, port::STATELESS, to_flows(v6, port::STATELESS, TCP)),
-        ("every_port", UDP, 9999, to(v6, port::EVERY, FIRST)),
-        ("unknown_port", TCP, 999, pass(Pass::NoService)),
-        ("nobody_serving", TCP, port::EMPTY_DROP, drop(Drop::NoBackend)),
-        ("empty_pool", TCP, port::EMPTY_PASS, pass(Pass::EmptyPool)),
-        ("local_backend", TCP, port::LOCAL, pass(Pass::LocalBackend)),
-        ("wrong_vlan", TCP, port::VLAN, drop(Drop::WrongVlan)),
-        ("no_egress", TCP, port::UNATTACHED, drop(Drop::NoEgress)),
-        ("not_listed", UDP, port::DENIED, drop(Drop::Denied)),
-    ];
+    let no_egress = ("no_egress", TCP, port::UNATTACHED, Fate::Stays(Verdict::Dropped(Drop::NoEgress)));
+    let fates = flows(v6).into_iter().chain([no_egress]);
     let mut cases = Vec::new();
     for (number, (name, protocol, port, fate)) in (0x100..).zip(fates) {
         let first = Fragment::first(number, protocol, port);

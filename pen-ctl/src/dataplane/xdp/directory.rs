@@ -49,7 +49,7 @@ pub(super) fn decode(half: &DirectoryHalf) -> Services {
         (!service::is_no_vip(half, &entry.address)).then_some(())?;
         let vip = service::vip(half, &entry.address)?;
         (*vip == vip_entry(entry.address, &listed)).then_some(())?;
-        service::service(half, vip, &entry.address, entry.port, entry.protocol)
+        service::service(half, &entry.address, entry.port, entry.protocol)
     };
     listed
         .iter()

@@ -4,6 +4,7 @@ use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pen_common::abi::{Directory, inserts};
+use pen_common::flood::CALM;
 
 use super::error::chain;
 use super::maps::LineWords;
@@ -13,10 +14,6 @@ use crate::dataplane::{DataPlaneError, Suppression};
 /// All CPUs together may remember this part of what a tracking table holds in a second: so that a flood takes more than that
 /// long to drive out whom it finds there.
 const PART_OF_TABLE: u32 = 8;
-/// For so many seconds after the last one that was not remembered a flood may still be on: as long as the programs wait for
-/// calm ([`pen_common::flood`]).
-const CALM: u32 = 10;
-
 impl XdpPlane {
     /// Sets how many newcomers one CPU remembers a second; 0 = no such limit. Packets see both numbers at once.
     pub(super) fn set_flood(&mut self, limit: u32) -> Result<(), DataPlaneError> {
