@@ -76,10 +76,16 @@ pub struct IpHeader {
 }
 
 impl IpHeader {
+    /// The version it says it is of, whatever its EtherType says.
+    #[inline(always)]
+    pub const fn version(&self) -> u8 {
+        self.first >> 4
+    }
+
     /// Where the packet ends, as it says itself.
     #[inline(always)]
     pub const fn end(&self) -> usize {
-        let header = if self.first >> 4 == 6 { IPV6_HEADER } else { 0 };
+        let header = if self.version() == 6 { IPV6_HEADER } else { 0 };
         self.at + header + self.length as usize
     }
 
@@ -220,7 +226,7 @@ pub fn ipv4_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagra
     let header_length = usize::from(header.first & 0x0f) * 4;
     let end = header.at + usize::from(header.length);
     let payload = header.at + header_length;
-    if header.first >> 4 != 4 || header_length < IPV4_HEADER || payload > end || !packet.reaches(end) {
+    if header.version() != 4 || header_length < IPV4_HEADER || payload > end || !packet.reaches(end) {
         return Err(Malformed);
     }
     Ok(ipv4_parts(header, payload, end))
@@ -231,7 +237,7 @@ pub fn ipv4_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagra
 pub fn ipv4_quoted(header: &IpHeader, end: usize) -> Result<Datagram, Unreadable> {
     let header_length = usize::from(header.first & 0x0f) * 4;
     let payload = header.at + header_length;
-    if header.first >> 4 != 4 || header_length < IPV4_HEADER || payload > end {
+    if header.version() != 4 || header_length < IPV4_HEADER || payload > end {
         return Err(Malformed);
     }
     Ok(ipv4_parts(header, payload, end))
@@ -256,7 +262,7 @@ const fn ipv4_parts(header: &IpHeader, payload: usize, end: usize) -> Datagram {
 pub fn ipv6_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagram, Unreadable> {
     let start = header.at + IPV6_HEADER;
     let end = start + usize::from(header.length);
-    if header.first >> 4 != 6 || !packet.reaches(end) {
+    if header.version() != 6 || !packet.reaches(end) {
         return Err(Malformed);
     }
     ipv6_parts(packet, header.protocol, start, end)
@@ -265,10 +271,11 @@ pub fn ipv6_datagram<P: Packet>(packet: &P, header: &IpHeader) -> Result<Datagra
 /// What an ICMPv6 error that ends there quotes of an IPv6 packet, as much of it as there is (RFC 4443, 3).
 #[inline(always)]
 pub fn ipv6_quoted<P: Packet>(packet: &P, header: &IpHeader, end: usize) -> Result<Datagram, Unreadable> {
-    if header.first >> 4 != 6 {
+    let start = header.at + IPV6_HEADER;
+    if header.version() != 6 || start > end {
         return Err(Malformed);
     }
-    ipv6_parts(packet, header.protocol, header.at + IPV6_HEADER, end)
+    ipv6_parts(packet, header.protocol, start, end)
 }
 
 /// Follows extension headers, of which the first has the number `protocol` and begins at `start`.

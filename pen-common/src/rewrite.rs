@@ -74,6 +74,9 @@ pub fn echo_v6<P: Packet>(packet: &mut P, at: usize) -> Result<(), TooShort> {
 ///
 /// To the asker, or to all nodes when it does not have its address yet (duplicate address detection). What
 /// followed the solicitation's fixed part gives way to the one option of an advertisement.
+///
+/// # Errors
+/// The frame is in several buffers, or has no room for its answer: it is as it was.
 #[inline(always)]
 pub fn advertise<P: Packet>(packet: &mut P, header: &IpHeader, asker: u64, mac: u64) -> Result<(), TooShort> {
     const SOLICITED: u8 = 0x40;
@@ -83,7 +86,8 @@ pub fn advertise<P: Packet>(packet: &mut P, header: &IpHeader, asker: u64, mac: 
     let detects_duplicates = header.source == Address::default();
     let message = header.at + IPV6_HEADER;
     let length = message + ADVERTISEMENT;
-    if packet.len() != length && !packet.resize(length) {
+    let whole = packet.len();
+    if !packet.holds(whole) || (whole != length && !packet.resize(length)) {
         return Err(TooShort);
     }
     let fixed = packet.bytes_mut::<8>(header.at).ok_or(TooShort)?;

@@ -19,13 +19,18 @@ pub const fn is_group_mac(mac: u64) -> bool {
 /// The address that a valid solicitation asks for; `None` for everything else.
 ///
 /// Valid as RFC 4861, 7.1.1 has it, checksum included, and neither from a group (RFC 4291, 2.7) nor for an IPv4
-/// address. `header` says that the next header is ICMPv6.
+/// address. `header` says that the next header is ICMPv6; that it is one of IPv6 is looked at here.
 #[inline(always)]
 pub fn target<P: Packet>(packet: &P, header: &IpHeader) -> Option<Address> {
     let at = header.at + IPV6_HEADER;
     let length = header.payload_length();
     let options = length.checked_sub(FIXED)? / 8;
-    if header.hops != 255 || !length.is_multiple_of(8) || options > OPTIONS || !packet.reaches(at + length) {
+    if header.version() != 6
+        || header.hops != 255
+        || !length.is_multiple_of(8)
+        || options > OPTIONS
+        || !packet.reaches(at + length)
+    {
         return None;
     }
     let fixed = packet.bytes::<8>(at)?;

@@ -19,6 +19,7 @@ pub mod findings;
 #[cfg(target_os = "linux")]
 mod frame;
 mod health;
+mod held_lock;
 mod hooks;
 pub mod journal;
 pub mod launch;

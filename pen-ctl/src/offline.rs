@@ -1,6 +1,5 @@
 //! What can be done without a controller: by the pins and the stored state alone.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::api::ApiError;
 use crate::cli::Global;
 use crate::cli::error::CliError;
+use crate::held_lock::HeldLock;
 use crate::platform::{detach_pinned, pid_of, process_of};
 use crate::state::store::{self, Store, StoreError};
 
@@ -96,7 +96,7 @@ enum Kept {
     None,
     /// No controller starts from it as it is.
     Unusable {
-        lock: File,
+        lock: HeldLock,
         why: StoreError,
     },
     Good(Box<Store>),

@@ -78,7 +78,6 @@ impl World {
                 tables.pass_seconds(step.seconds.into());
             }
             let Step { first, again, frame, .. } = step;
-            let first = first.filter(|_| !is_solicitation(frame));
             let first = first.or((frame.len() > FIRST_BUFFER).then_some(FIRST_BUFFER));
             match first {
                 Some(first) => self.send(&SplitFrame { frame: Frame(frame.to_vec()), first }, again),
@@ -200,16 +199,6 @@ fn v4_at(bytes: &[u8], at: usize) -> Option<Address> {
 
 fn v6_at(bytes: &[u8], at: usize) -> Option<Address> {
     bytes.get(at..)?.first_chunk().map(|octets: &[u8; 16]| Address::from(*octets))
-}
-
-/// Whether a frame is a neighbor solicitation. Those come in one buffer here, as they do from every driver: of one whose answer
-/// goes beyond a first buffer of less than 90 bytes, [`pen_common::rewrite::advertise`] writes the part that fits.
-fn is_solicitation(frame: &[u8]) -> bool {
-    const ICMPV6: u8 = 58;
-    const SOLICITATION: u8 = 135;
-    network(frame).is_some_and(|(kind, packet)| {
-        kind == 0x86dd && packet.get(6) == Some(&ICMPV6) && packet.get(40) == Some(&SOLICITATION)
-    })
 }
 
 /// Whom an IP packet is for.

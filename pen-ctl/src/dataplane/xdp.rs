@@ -15,6 +15,7 @@ use super::{
     BackendAddress, Counters, DataPlane, DataPlaneError, Inserted, InterfaceTarget, Kind, Observed,
     Operation, RefusedClients, ServiceKey, ServiceSettings, Suppression, Traffic,
 };
+use crate::held_lock::HeldLock;
 use access::Lists;
 use backends::Held;
 use churn::Churn;
@@ -23,7 +24,7 @@ use grace::Grace;
 use guard::LoopGuard;
 use limits::Buckets;
 use maps::Maps;
-use pins::{PinLock, Pins};
+use pins::Pins;
 use services::Table;
 use unusable::Unusable;
 
@@ -84,7 +85,7 @@ pub struct XdpPlane {
     /// The id that the pins share with the state.
     instance: [u8; 16],
     /// Keeps other controllers away, even those with a copy of our state.
-    _lock: PinLock,
+    _lock: HeldLock,
     /// Holds the loaded program, for interfaces yet to be attached.
     ebpf: Ebpf,
     program_id: u32,

@@ -9,7 +9,6 @@ mod recovery;
 mod trials;
 
 use std::cell::OnceCell;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -24,6 +23,7 @@ pub use trials::TrialTime;
 use super::desired::Desired;
 use super::revision::Revision;
 use crate::dataplane::Kind;
+use crate::held_lock::HeldLock;
 use crate::metrics::timings::Timings;
 use files::{NotPut, put};
 use history::{History, Present};
@@ -32,11 +32,10 @@ use kept::Kept;
 const STATE_FILE: &str = "state.json";
 
 /// Takes the lock of a state directory without reading what is in it: damaged state must not keep anyone from stopping.
-/// The lock lasts as long as the file is open.
 ///
 /// # Errors
 /// The directory is somebody else's or not writable, or a controller holds the lock.
-pub fn lock_unread(directory: &Path) -> Result<File, StoreError> {
+pub fn lock_unread(directory: &Path) -> Result<HeldLock, StoreError> {
     prepare(directory)?;
     directory::lock(directory)
 }
@@ -53,7 +52,7 @@ pub struct Store {
     timings: Timings,
     /// The name of the desired state in `kept`, once somebody asked for it.
     revision: OnceCell<Revision>,
-    lock: File,
+    lock: HeldLock,
 }
 
 impl Store {
@@ -85,7 +84,13 @@ impl Store {
     }
 
     /// With this in memory, whatever is on disk.
-    fn holding(directory: &Path, files: Box<dyn Files>, kept: Kept, history: History, lock: File) -> Self {
+    fn holding(
+        directory: &Path,
+        files: Box<dyn Files>,
+        kept: Kept,
+        history: History,
+        lock: HeldLock,
+    ) -> Self {
         let (timings, revision) = (Timings::default(), OnceCell::new());
         let directory = directory.to_owned();
         Self { directory, files, kept, fresh: false, unsettled: None, history, timings, revision, lock }
@@ -295,13 +300,6 @@ impl Store {
 
     fn not_written(&self, source: std::io::Error) -> StoreError {
         StoreError::Write { path: self.directory.join(STATE_FILE), source }
-    }
-}
-
-impl Drop for Store {
-    /// Closing would not do: a child process that was forked a moment ago may share the lock until it execs.
-    fn drop(&mut self) {
-        let _ = self.lock.unlock();
     }
 }
 

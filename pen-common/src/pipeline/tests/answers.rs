@@ -146,6 +146,7 @@ fn solicitations_that_are_not_valid_are_not_answered() {
         to(GROUP_MAC, &[]).frame(kind::IPV6, &packet)
     };
     assert_unchanged("came through a router", &spoilt(7, 254), elsewhere);
+    assert_unchanged("of another IP version", &spoilt(0, 0xd0), elsewhere);
     assert_unchanged("wrong checksum", &spoilt(42, good[42] ^ 1), elsewhere);
     assert_unchanged("option of no length", &spoilt(65, 0), elsewhere);
     let frame = |packet: &[u8]| to(GROUP_MAC, &[]).frame(kind::IPV6, packet);
@@ -180,6 +181,19 @@ fn solicitations_that_are_not_valid_are_not_answered() {
         let (verdict, out) = run(world_once(), &good[..length]);
         assert!(matches!(verdict, Verdict::Passed(_)), "{length} bytes: {verdict:?}");
         assert_eq!(out, good[..length]);
+    }
+}
+
+#[test]
+fn a_solicitation_in_several_buffers_is_not_answered_and_not_changed() {
+    // It ends in the first buffer, and its padding is as long as the option of the answer.
+    let asked = [solicitation(ASKER6, GROUP, VIP6, None), vec![0; 8]].concat();
+    let frame = Frame(to(GROUP_MAC, &[]).frame(kind::IPV6, &asked));
+    for first in 0..frame.0.len() {
+        let mut split = crate::host::SplitFrame { frame: frame.clone(), first };
+        let verdict = crate::pipeline::run(&mut split, world_once(), INGRESS);
+        assert!(matches!(verdict, Verdict::Passed(_)), "{first} bytes: {verdict:?}");
+        assert_eq!(split.frame.0, frame.0, "{first} bytes");
     }
 }
 

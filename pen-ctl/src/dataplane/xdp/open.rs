@@ -27,9 +27,10 @@ use super::limits::Buckets;
 use super::links::xdp_states;
 use super::made::{create_instance, ensure_maps_of_maps};
 use super::maps::{Maps, SHAPES, backends_in_use, check_pinned, typed};
-use super::pins::{PinLock, Pinned, Pins, discard, inspect, remove};
+use super::pins::{Pinned, Pins, discard, inspect, remove};
 use super::unusable::Unusable;
 use super::{PROGRAM, XdpPlane, directory, load_patiently, number_of, privilege, sys};
+use crate::held_lock::HeldLock;
 
 /// The program and its maps, as built by `cargo xtask build-ebpf` and committed.
 static OBJECT: &[u8] =
@@ -92,7 +93,7 @@ impl XdpPlane {
 
     /// Loads the program onto the pinned maps (making those that are missing), recovers what they hold, and puts
     /// the program into the pinned links.
-    fn adopt(pins: Pins, options: &OpenOptions, lock: PinLock) -> Result<Self, OpenError> {
+    fn adopt(pins: Pins, options: &OpenOptions, lock: HeldLock) -> Result<Self, OpenError> {
         pins.create()?;
         check_pinned(&pins)?;
         ensure_maps_of_maps(&pins).map_err(|error| OpenError::from_io("create the maps of maps", &error))?;

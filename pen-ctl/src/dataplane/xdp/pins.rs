@@ -11,6 +11,7 @@ use pen_common::abi::{ABI_VERSION, Instance, MAGIC};
 use super::error::OpenError;
 use super::offload::finish_detaching;
 use super::{locks, mapped, sys};
+use crate::held_lock::HeldLock;
 
 /// `BPF_FS_MAGIC` (linux/magic.h).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -143,16 +144,15 @@ impl Pins {
     }
 
     /// Takes the pin directory, which must exist, for one controller.
-    pub(super) fn lock(&self) -> Result<PinLock, OpenError> {
+    pub(super) fn lock(&self) -> Result<HeldLock, OpenError> {
         let failed = |error: io::Error| OpenError::from_io(format!("lock {}", self.root.display()), &error);
         let file = File::open(&self.root).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(PinLock(file)),
-            Err(TryLockError::WouldBlock) => {
-                Err(OpenError::InUse { dir: self.root.clone(), pid: locks::holder(&file) })
+        HeldLock::take(file).map_err(|(file, error)| match error {
+            TryLockError::WouldBlock => {
+                OpenError::InUse { dir: self.root.clone(), pid: locks::holder(&file) }
             }
-            Err(TryLockError::Error(error)) => Err(failed(error)),
-        }
+            TryLockError::Error(error) => failed(error),
+        })
     }
 
     /// Pin of a map.
@@ -279,16 +279,6 @@ impl Pins {
 /// Whether a directory is there; not being allowed to know is an error.
 fn exists(dir: &Path) -> Result<bool, OpenError> {
     dir.try_exists().map_err(|error| OpenError::from_io(format!("look into {}", dir.display()), &error))
-}
-
-/// A pin directory that is ours for as long as this lives; the kernel gives it free with the process.
-pub(super) struct PinLock(File);
-
-impl Drop for PinLock {
-    /// Closing would not do: a child process that was forked a moment ago may share the lock until it execs.
-    fn drop(&mut self) {
-        let _ = self.0.unlock();
-    }
 }
 
 /// Removes a pin; one that is not there is fine.

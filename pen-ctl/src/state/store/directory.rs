@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::StoreError;
+use crate::held_lock::HeldLock;
 
 const LOCK_FILE: &str = "lock";
 
@@ -40,7 +41,7 @@ pub(crate) fn prepare(directory: &Path) -> Result<(), StoreError> {
 /// Takes the directory's lock, which the kernel drops with the process, and leaves our pid in it. Where nothing can be
 /// written any more (a file system full, or remounted read-only after an error of its disk), a lock file that is
 /// there is locked all the same: what was wanted can go on, and changes are refused when they come.
-pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
+pub(super) fn lock(directory: &Path) -> Result<HeldLock, StoreError> {
     let refuse = |error: io::Error| StoreError::Directory {
         path: directory.to_owned(),
         why: format!("not writable: {error}"),
@@ -59,30 +60,29 @@ pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
         opened => Some(opened.map_err(refuse)?),
     };
     // What holds the lock is not open for writing: the file system may be remounted read-only meanwhile.
-    let mut file = File::open(&path).map_err(refuse)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
+    let held = match HeldLock::take(File::open(&path).map_err(refuse)?) {
+        Ok(held) => held,
+        Err((mut file, TryLockError::WouldBlock)) => {
             let mut pid = String::new();
             let read = file.read_to_string(&mut pid).is_ok() && pid.trim().parse::<u32>().is_ok();
             let pid = if read { pid.trim().to_owned() } else { "unknown".to_owned() };
             return Err(StoreError::InUse { path: directory.to_owned(), pid });
         }
-        Err(TryLockError::Error(error)) => return Err(refuse(error)),
-    }
+        Err((_, TryLockError::Error(error))) => return Err(refuse(error)),
+    };
     if let Some(mut note) = note {
         match note.set_len(0).and_then(|()| writeln!(note, "{}", std::process::id())) {
             Err(error) if !cannot_take_more(&error) => return Err(refuse(error)),
             _ => {}
         }
     }
-    Ok(file)
+    Ok(held)
 }
 
 /// Whether the lock's file was removed, or is another one by now.
-pub(super) fn is_gone(directory: &Path, lock: &File) -> bool {
+pub(super) fn is_gone(directory: &Path, lock: &HeldLock) -> bool {
     let id = |facts: std::fs::Metadata| (facts.dev(), facts.ino());
-    match (std::fs::metadata(directory.join(LOCK_FILE)), lock.metadata()) {
+    match (std::fs::metadata(directory.join(LOCK_FILE)), lock.file().metadata()) {
         (Ok(there), Ok(held)) => id(there) != id(held),
         (Err(error), _) => error.kind() == io::ErrorKind::NotFound,
         (_, Err(_)) => false,
