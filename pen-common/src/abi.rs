@@ -34,7 +34,8 @@ pub const FRAGMENT_LINES: u32 = 4096;
 pub const BUCKET_LINES: u32 = 16_384;
 /// Tables of token buckets at most: two for each service, of packets and of new flows ([`limit_table`]).
 pub const MAX_LIMITS: u32 = 2 * MAX_SERVICES;
-/// Lines of what an access list says of blocks of IPv4 addresses: one for each /16 ([`crate::blocks`]).
+/// Lines that stand before an access list: with IPv4 one for each /16 ([`crate::blocks`]), with IPv6 as many of what packets
+/// were told of late ([`crate::recent`]).
 pub const BLOCK_LINES: u32 = 1 << 16;
 /// Prefixes of one access list at most, by family.
 pub const MAX_PREFIXES: u32 = 1 << 20;

@@ -24,6 +24,7 @@ pub mod parse;
 pub mod pipeline;
 pub mod plain;
 pub mod probe;
+pub mod recent;
 pub mod rewrite;
 pub mod ring;
 pub mod select;

@@ -40,7 +40,7 @@ const MIB: u64 = 1024 * KIB;
 pub const SERVICE: u64 = MIB + 8 * KIB;
 /// What the token buckets of a limit take.
 pub const LIMIT: u64 = MIB + 4 * KIB;
-/// What an access list of IPv4 says of blocks takes.
+/// What stands before the trie of an access list takes.
 pub const LIST: u64 = 4 * MIB + 8 * KIB;
 /// What a prefix of an access list takes: half of it for where the trie branches. The kernel accounts for less.
 pub const PREFIX: u64 = 128;
@@ -54,7 +54,7 @@ pub const MAPS: [Part; 12] = [
     part("counters, for each possible CPU", 276 * KIB, Each::Cpu),
     part("each service: its slot table, both halves", SERVICE, Each::Service),
     part("each limit: its token buckets", LIMIT, Each::Limit),
-    part("each access list of IPv4: what it says of blocks", LIST, Each::List),
+    part("each access list: what stands before its trie", LIST, Each::List),
     part("each prefix of an access list", PREFIX, Each::Prefix),
     part("each tracked client, IPv4", 72, Each::Client),
     part("each tracked client, IPv6", 80, Each::Client),

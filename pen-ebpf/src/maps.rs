@@ -21,7 +21,7 @@ use pen_common::abi::{
 use pen_common::flood::{self, Limits};
 use pen_common::tables::{Line, Memory, Puzzle, Tables, WORDS};
 use pen_common::track::Aligned;
-use pen_common::{blocks, fragment, limit, ring};
+use pen_common::{blocks, fragment, limit, recent, ring};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 /// Entries of each tracking table, unless the loader says otherwise.
@@ -209,7 +209,10 @@ impl Tables for KernelTables {
             pen_listed_v4(service, client.words[3])
         } else {
             let [high, low] = client.halves();
-            pen_listed_v6(service, high, low)
+            match pen_recent_v6(service, high, low) {
+                0 => pen_note_recent_v6(service, high, low, pen_listed_v6(service, high, low)),
+                says => says,
+            }
         };
         if says == 0 { None } else { Some(says) }
     }
@@ -280,7 +283,28 @@ extern "C" fn pen_listed_v4(service: u32, address: u32) -> u32 {
     ACCESS_V4.get(service).and_then(|list| list.get(&key.0)).map_or(0, |says| *says)
 }
 
-/// The same of an IPv6 address, in halves.
+/// [`recent::says`] of an IPv6 address, in halves. This, the look into the trie and the note of it are three functions because
+/// each has little stack left (`xtask/tests/stack.rs`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pen_recent_v6(service: u32, high: u64, low: u64) -> u32 {
+    let line = ACCESS_BLOCKS.get_value_ptr_mut(service, &recent::line(high, low));
+    line.map_or(0, |line| recent::says(&KernelLine(line), high, low))
+}
+
+/// [`recent::note`] of what the trie said, unless that was nothing; returns it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pen_note_recent_v6(service: u32, high: u64, low: u64, says: u32) -> u32 {
+    if says != 0
+        && let Some(line) = ACCESS_BLOCKS.get_value_ptr_mut(service, &recent::line(high, low))
+    {
+        recent::note(&KernelLine(line), high, low, says);
+    }
+    says
+}
+
+/// What the list of a service says about an IPv6 address, in halves; 0 = nothing.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn pen_listed_v6(service: u32, high: u64, low: u64) -> u32 {

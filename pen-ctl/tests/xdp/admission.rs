@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what a test does here must succeed")]
 
 use std::mem::offset_of;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,10 +13,10 @@ use pen_common::abi::{ServiceEntry, access, entry_kind, service_flags};
 use pen_ctl::budget;
 use pen_ctl::dataplane::xdp::XdpPlane;
 use pen_ctl::dataplane::{
-    AccessList, DataPlane, Operation, Prefixes, Rate, RateLimit, ServiceKey, ServiceSettings,
+    AccessList, DataPlane, OnEmpty, Operation, Prefixes, Rate, RateLimit, ServiceKey, ServiceSettings,
 };
 
-use crate::packets::{Wire, XDP_DROP, XDP_TX, sharing};
+use crate::packets::{Wire, XDP_DROP, XDP_PASS, XDP_TX, sharing};
 use crate::place::Place;
 use crate::wants::{Do, key, settings};
 use crate::{kernel, pinned};
@@ -31,6 +31,11 @@ fn list(allow: &[&str], deny: &[&str]) -> AccessList {
 
 fn listed(access: AccessList) -> ServiceSettings {
     ServiceSettings { access, ..settings() }
+}
+
+/// The same, and packets that nobody is there for are left to the local stack.
+fn passing(access: AccessList) -> ServiceSettings {
+    ServiceSettings { on_empty: OnEmpty::Pass, ..listed(access) }
 }
 
 fn limited(packets: u32) -> ServiceSettings {
@@ -184,6 +189,28 @@ fn clients_of_ipv6_are_looked_up_in_a_list_of_theirs() {
     // One of which no prefix is of that family refuses all the same.
     set(&mut plane, key, &listed(list(&["10.0.0.0/8"], &[])));
     assert_eq!(verdict(&place, 0, "2001:db8::1"), deny);
+}
+
+#[test]
+fn what_an_ipv6_client_was_told_holds_for_his_next_packet_until_the_list_is_another() {
+    let Some(place) = Place::enter() else { return };
+    let (mut plane, interface) = sharing(&place, &[11]);
+    let wire = Wire::new(&place, &interface);
+    let vip = "2001:db8::100".parse::<Ipv6Addr>().unwrap();
+    let key = ServiceKey { address: IpAddr::from(vip).into(), ..key(0) };
+    let frame = wire.syn_v6("2001:db8:9::7".parse().unwrap(), vip);
+    let action = || wire.send(&frame).0;
+    set(&mut plane, key, &passing(list(&["2001:db8:9::/48"], &[])));
+    assert_eq!([action(), action()], [XDP_PASS; 2]);
+    set(&mut plane, key, &passing(list(&["2001:db8:9::/48"], &["2001:db8:9::7/128"])));
+    assert_eq!([action(), action()], [XDP_DROP; 2]);
+    // Nothing but what he was told is left, which is enough for him.
+    kernel::delete_element(&kernel::open_pin(&place.pins().join("maps/access_v6")), 1);
+    assert_eq!(action(), XDP_DROP);
+    set(&mut plane, key, &passing(list(&[], &["2001:db8:8::/48"])));
+    assert_eq!([action(), action()], [XDP_PASS; 2]);
+    set(&mut plane, key, &passing(AccessList::default()));
+    assert_eq!(action(), XDP_PASS);
 }
 
 #[test]

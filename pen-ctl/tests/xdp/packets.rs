@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what a test does here must succeed")]
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use crate::place::Place;
 use crate::wants::{Do, address, key, serving};
 
 pub(crate) const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
+pub(crate) const XDP_PASS: u32 = 2;
 pub(crate) const XDP_TX: u32 = 3;
 
 /// The pinned program, and the interface that its frames come in by.
@@ -43,6 +44,15 @@ impl Wire {
         let mut frame = self.interface.mac.0.to_vec();
         frame.extend([2, 9, 9, 9, 9, d, 0x08, 0x00]);
         frame.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, a, b, c, d, 10, 0, 0, 100]);
+        frame.extend([0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
+        frame
+    }
+
+    /// A TCP SYN to port 80 of an IPv6 address.
+    pub(crate) fn syn_v6(&self, client: Ipv6Addr, vip: Ipv6Addr) -> Vec<u8> {
+        let mut frame = self.interface.mac.0.to_vec();
+        frame.extend([2, 9, 9, 9, 9, 6, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
+        frame.extend([client.octets(), vip.octets()].concat());
         frame.extend([0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
         frame
     }

@@ -17,10 +17,12 @@ pub(super) const TRACKED: [IpAddr; 2] =
 /// VIP of the services that choose by slot alone.
 pub(super) const BY_SLOT: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 101)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x101))];
-/// VIP of a service with a short access list, none of which the clients are in.
-pub(super) const LISTED: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 103);
-/// VIP of one with a list of [`PREFIXES`].
-pub(super) const LISTED_MANY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 104);
+/// VIP of the services with a short access list, none of which the clients are in.
+pub(super) const LISTED: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 103)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x103))];
+/// VIP of those with a list of [`PREFIXES`].
+pub(super) const LISTED_MANY: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 104)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x104))];
 /// Prefixes of that list.
 pub(super) const PREFIXES: u32 = 100_000;
 /// VIP of a service whose clients are limited, to more than they ask for.
@@ -95,6 +97,8 @@ pub(super) fn groups(ours: [u8; 6]) -> [Group; 3] {
     use Program::{F0, F1, F2, Pen};
     let [tracked_v4, tracked_v6] = TRACKED.map(|vip| to_vip(ours, vip));
     let [slot_v4, slot_v6] = BY_SLOT.map(|vip| to_vip(ours, vip));
+    let [listed_v4, listed_v6] = LISTED.map(|vip| to_vip(ours, vip));
+    let [listed_v4_100k, listed_v6_100k] = LISTED_MANY.map(|vip| to_vip(ours, vip));
     let stranger = frames::tcp_v4(ours, &[], CLIENT_V4, Ipv4Addr::new(10, 0, 9, 9));
     let vlan = frames::tcp_v4(ours, &[VLAN], CLIENT_V4, Ipv4Addr::new(10, 0, 0, 102));
     let echo = frames::echo_v4(ours, CLIENT_V4, Ipv4Addr::new(10, 0, 0, 100));
@@ -114,8 +118,10 @@ pub(super) fn groups(ours: [u8; 6]) -> [Group; 3] {
         case("not_ours", Pen, &stranger, 1, XDP_PASS),
         case("vlan_v4", Pen, &vlan, 1, XDP_TX),
         case("icmp_echo", Pen, &echo, 1, XDP_TX),
-        case("listed_v4", Pen, &to_vip(ours, LISTED.into()), 1, XDP_TX),
-        case("listed_v4_100k", Pen, &to_vip(ours, LISTED_MANY.into()), 1, XDP_TX),
+        case("listed_v4", Pen, &listed_v4, 1, XDP_TX),
+        case("listed_v4_100k", Pen, &listed_v4_100k, 1, XDP_TX),
+        case("listed_v6", Pen, &listed_v6, 1, XDP_TX),
+        case("listed_v6_100k", Pen, &listed_v6_100k, 1, XDP_TX),
         case("limited_v4", Pen, &to_vip(ours, LIMITED.into()), 1, XDP_TX),
     ];
     let flood = vec![

@@ -1,5 +1,5 @@
-//! Access lists: a trie for each service that has one, and with IPv4 what it says of blocks, built aside and put in their
-//! place at once.
+//! Access lists: a trie for each service that has one, built aside and put in its place at once, and lines that spare most
+//! packets a look at it: with IPv4 what it says of blocks, with IPv6 what packets were told of late.
 //!
 //! A trie has an answer for everybody: under the shortest prefix stands what becomes of those who are in none of the list's.
 //! So a list that lets nobody else in takes the place of one that lets everybody else in, and the other way round, by one
@@ -30,8 +30,8 @@ struct Placed {
     list: AccessList,
     /// Id of the trie.
     map: u32,
-    /// Id of what it says of blocks, with IPv4.
-    blocks: Option<u32>,
+    /// Id of the lines before it.
+    lines: u32,
 }
 
 impl Lists {
@@ -50,17 +50,15 @@ impl Lists {
         let trie = build(vip, service, list)?;
         let map = sys::map_id(trie.as_fd())?;
         sys::set_element(outer(maps, vip), service.into(), trie.as_raw_fd() as u32)?;
-        // After the trie, which blocks refer to. In between a packet finds what the list before says, or what this one does.
-        let blocks = match vip {
-            IpAddr::V4(_) => Some(build_blocks(service, list)?),
-            IpAddr::V6(_) => None,
+        // After the trie, which they refer to: once it is in place, all packets that found the one before are done (the kernel
+        // waits for them). In between a packet finds what the list before says, or what this one does.
+        let lines = match vip {
+            IpAddr::V4(_) => build_blocks(service, list)?,
+            IpAddr::V6(_) => create_blocks(&format!("recent_{service}"))?,
         };
-        if let Some(blocks) = &blocks {
-            let outer = maps.access_blocks.fd().as_fd();
-            sys::set_element(outer, service.into(), blocks.as_raw_fd() as u32)?;
-        }
-        let blocks = blocks.map(|blocks| sys::map_id(blocks.as_fd())).transpose()?;
-        self.0.insert(service, Placed { list: list.clone(), map, blocks });
+        sys::set_element(maps.access_blocks.fd().as_fd(), service.into(), lines.as_raw_fd() as u32)?;
+        let lines = sys::map_id(lines.as_fd())?;
+        self.0.insert(service, Placed { list: list.clone(), map, lines });
         Ok(())
     }
 
@@ -74,9 +72,9 @@ impl Lists {
     ) -> io::Result<bool> {
         match self.0.get(&service) {
             Some(placed) if placed.list == *list => {
-                let blocks = sys::inner_map(maps.access_blocks.fd().as_fd(), service.into())?;
+                let lines = sys::inner_map(maps.access_blocks.fd().as_fd(), service.into())?;
                 let trie = sys::inner_map(outer(maps, vip), service.into())?;
-                Ok(trie == Some(placed.map) && blocks == placed.blocks)
+                Ok(trie == Some(placed.map) && lines == Some(placed.lines))
             }
             _ => Ok(false),
         }

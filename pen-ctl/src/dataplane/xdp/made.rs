@@ -69,7 +69,7 @@ pub(super) fn create_list(name: &str, key: usize, prefixes: u32) -> io::Result<O
     sys::create_trie(name, key as u32, prefixes)
 }
 
-/// Creates what an access list says of blocks.
+/// Creates lines that stand before an access list.
 pub(super) fn create_blocks(name: &str) -> io::Result<OwnedFd> {
     sys::create_array(name, LINE as u32, BLOCK_LINES, MMAPABLE)
 }

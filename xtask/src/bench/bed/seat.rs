@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::programs::{ProgramFd, ProgramInfo};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use pen_ctl::dataplane::xdp::{OpenError, OpenOptions, Policy, XdpPlane};
 use pen_ctl::dataplane::{
     AccessList, Affinity, AttachMode, BackendAddress, BackendPath, BackendTarget, DataPlane as _,
@@ -131,9 +131,11 @@ fn furnish(interface: &str, ifindex: u32, mac: Mac) -> Vec<Operation> {
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         add(cases::FLOODED.into(), protocol, &tracked, 0);
     }
-    for (vip, prefixes) in [(cases::LISTED, 100), (cases::LISTED_MANY, cases::PREFIXES)] {
-        let access = AccessList { deny: refused(prefixes), ..AccessList::default() };
-        add(vip.into(), Protocol::Tcp, &ServiceSettings { access, ..tracked.clone() }, 0);
+    for (vips, prefixes) in [(cases::LISTED, 100), (cases::LISTED_MANY, cases::PREFIXES)] {
+        for vip in vips {
+            let access = AccessList { deny: refused(vip, prefixes), ..AccessList::default() };
+            add(vip, Protocol::Tcp, &ServiceSettings { access, ..tracked.clone() }, 0);
+        }
     }
     let enough = Rate { per_second: 10_000_000, burst: 10_000_000 };
     let limit = RateLimit { packets: Some(enough), flows: None, prefix_v4: 8, prefix_v6: 64 };
@@ -142,13 +144,20 @@ fn furnish(interface: &str, ifindex: u32, mac: Mac) -> Vec<Operation> {
     operations
 }
 
-/// So many prefixes, spread over all addresses but those of clients.
-fn refused(count: u32) -> Prefixes {
+/// So many prefixes of the VIP's family, spread over all addresses but those of clients: /24s or /48s.
+fn refused(vip: IpAddr, count: u32) -> Prefixes {
     // An odd number times each is another each.
     let spread = (0_u32..).map(|number| number.wrapping_mul(0x9e37_79b1));
     let elsewhere = spread.filter(|address| address >> 17 != u32::from(cases::CLIENT_V4) >> 17);
-    let prefixes = elsewhere.take(count as usize).map(|address| Ipv4Net::new_assert(address.into(), 24));
-    prefixes.map(IpNet::from).collect()
+    let prefix = |address: u32| match vip {
+        IpAddr::V4(_) => IpNet::V4(Ipv4Net::new_assert(address.into(), 24)),
+        IpAddr::V6(_) => {
+            // All global addresses begin with these three bits (RFC 3587, 3); the clients here are local ones.
+            let bits = 1 << 125 | u128::from(address) << 80;
+            IpNet::V6(Ipv6Net::new_assert(bits.into(), 48))
+        }
+    };
+    elsewhere.take(count as usize).map(prefix).collect()
 }
 
 fn settings(tracking: Tracking) -> ServiceSettings {
