@@ -7,7 +7,8 @@ use crate::fuzz;
 use crate::portable;
 use crate::test::{self, Sum, step};
 
-/// Format, lints, the objects, other systems, all tests, a minute of fuzzing the host's side; each step that fails counts as one failed test.
+/// Format, lints, the objects, other systems, all tests, a minute of each fuzz target; each step that fails counts
+/// as one failed test.
 pub fn main() -> ExitCode {
     let mut sum = step("format", "fmt --all --check");
     sum += step("lints", "clippy --quiet --workspace --all-targets -- --deny warnings");
