@@ -1,6 +1,7 @@
 //! Who may use a service, and how much of it: access lists and limits, as a data plane holds them; and what it refuses, or
 //! does not remember in a flood.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,8 +27,19 @@ impl AccessList {
 }
 
 /// Prefixes, sorted, without bits beyond their length, each once.
-#[derive(Clone, Debug, Default, Eq)]
+#[derive(Clone, Default, Eq)]
 pub struct Prefixes(Arc<[IpNet]>);
+
+/// A few of them and how many there are: all would fill a log.
+impl fmt::Debug for Prefixes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 4;
+        match self.0.get(..SHOWN) {
+            Some(first) if self.len() > SHOWN => write!(f, "{first:?} and {} more", self.len() - SHOWN),
+            _ => write!(f, "{:?}", self.0),
+        }
+    }
+}
 
 impl Prefixes {
     /// No more than how many there are.
