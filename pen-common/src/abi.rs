@@ -157,6 +157,8 @@ pub mod access {
     pub const ALLOW: u32 = 1;
     /// Refused.
     pub const DENY: u32 = 2;
+    /// In none of the prefixes that are let in, and so refused.
+    pub const REST: u32 = 3;
 }
 
 /// Key of an access list of IPv4: the tries that map `access_v4` holds by service.
@@ -214,6 +216,9 @@ pub mod inserts {
     /// How many newcomers were not inserted so far.
     pub const SUPPRESSED: u32 = 3;
 }
+
+/// Elements of `inserts` behind the one of [`inserts`], for each CPU: flows that came of late in a flood ([`crate::flood`]).
+pub const NEWCOMER_LINES: u32 = 1 << 10;
 
 /// Bits of [`ServiceEntry::flags`] of a VIP.
 pub mod vip_flags {

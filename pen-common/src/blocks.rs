@@ -5,7 +5,7 @@
 use crate::tables::Line;
 
 /// The trie knows: something in the block is listed by itself.
-pub const ASK: u64 = 3;
+pub const ASK: u32 = 0;
 /// Blocks in a word.
 const BLOCKS: u32 = 32;
 
@@ -18,10 +18,10 @@ pub const fn line(address: u32) -> u32 {
 
 /// What its line says of an address in wire order: a value of [`crate::abi::access`], or [`ASK`].
 #[inline(always)]
-pub fn says<L: Line>(line: &L, address: u32) -> u64 {
+pub fn says<L: Line>(line: &L, address: u32) -> u32 {
     let [_, _, block, _] = address.to_ne_bytes();
     let block = block as u32;
-    line.word(block / BLOCKS) >> (2 * (block % BLOCKS)) & 3
+    (line.word(block / BLOCKS) >> (2 * (block % BLOCKS))) as u32 & 3
 }
 
 /// Words of all lines.
@@ -35,7 +35,7 @@ pub fn write(words: &mut [u64; WORDS], prefixes: impl Iterator<Item = (u32, u8, 
     words.fill(EACH * u64::from(others));
     for (address, length, becomes) in prefixes {
         let (first, count) = (address >> 8, 1 << (24 - u32::from(length.min(24))));
-        let says = if length > 24 { ASK } else { u64::from(becomes) };
+        let says = u64::from(if length > 24 { ASK } else { becomes });
         if count >= BLOCKS {
             // Such a prefix begins and ends where words do.
             words[(first / BLOCKS) as usize..((first + count) / BLOCKS) as usize].fill(EACH * says);
@@ -92,7 +92,7 @@ mod tests {
                 let wire = address.to_be();
                 let start = 8 * line(wire) as usize;
                 let words = HostLine::of(lines[start..start + 8].try_into().unwrap());
-                let expected = u64::from(longest(&prefixes, word(others), address));
+                let expected = longest(&prefixes, word(others), address);
                 let said = says(&words, wire);
                 let own = prefixes.iter().any(|(prefix, length, _)| *length > 24 && prefix >> 8 == address >> 8);
                 prop_assert_eq!(said, if own { ASK } else { expected });

@@ -3,8 +3,10 @@
 //! What counts is how many newcomers there would be to remember in a second, remembered or not: on this CPU, and on all
 //! together, which each CPU looks at now and then. Who was remembered before stays so, because a flood inserts little before
 //! it is noticed, and nothing once it is; and it is over only after some quiet seconds, so that it gains nothing by pausing.
+//! While nobody is remembered, all packets of who came meanwhile look like newcomers': so that those do not keep a flood up,
+//! each CPU notes who came in this second, two in a word, of which the older gives way.
 
-use crate::abi::inserts;
+use crate::abi::{NEWCOMER_LINES, inserts};
 use crate::tables::{Line, Tables};
 
 /// Seconds without too many newcomers after which a flood is over.
@@ -19,6 +21,43 @@ pub struct Limits {
     pub per_cpu: u32,
     /// More than this on all of them together.
     pub in_all: u32,
+}
+
+/// Whether who is not remembered came in this second of a flood already, to this CPU, and was let in: no newcomer a second
+/// time. `who` is a hash of what would be remembered, `now` the second of the data plane's clock.
+#[inline(always)]
+pub fn came_before<T: Tables>(tables: &T, who: u64, now: u32) -> bool {
+    let Some(own) = tables.own_inserts() else { return false };
+    if !is_after(own.word(inserts::UNTIL) as u32, now) {
+        return false;
+    }
+    let Some(line) = tables.newcomers(line(who)) else { return false };
+    let (noted, tag) = (line.word(word(who)), tag(who, now));
+    noted as u32 == tag || (noted >> 32) as u32 == tag
+}
+
+/// Notes who came in a flood, for [`came_before`].
+#[inline(always)]
+pub fn note<T: Tables>(tables: &T, who: u64, now: u32) {
+    if let Some(line) = tables.newcomers(line(who)) {
+        line.set_word(word(who), line.word(word(who)) << 32 | u64::from(tag(who, now)));
+    }
+}
+
+#[inline(always)]
+const fn line(who: u64) -> u32 {
+    (who >> 54) as u32 & (NEWCOMER_LINES - 1)
+}
+
+#[inline(always)]
+const fn word(who: u64) -> u32 {
+    (who >> 51) as u32 & 7
+}
+
+/// What one of some is known by for a second: never 0, which is nobody.
+#[inline(always)]
+const fn tag(who: u64, now: u32) -> u32 {
+    now << 24 | who as u32 & 0xff_fffe | 1
 }
 
 /// Counts a newcomer that should be remembered; whether it is not to be, as it comes in a flood: what

@@ -27,17 +27,48 @@ pub fn listed<T: Tables>(
     service: &ServiceEntry,
     client: &Address,
 ) -> Result<(), Drop> {
+    if service.flags & service_flags::LISTED == 0 || lets_in(tables, service, client) {
+        return Ok(());
+    }
+    denied(tables, directory, service, client)
+}
+
+/// Refuses an error from a router that the list keeps out by name, or about a client whom it does not let in. Routers need
+/// not be let in: nobody knows them all, and without them path-MTU discovery hangs.
+#[inline(always)]
+pub fn listed_error<T: Tables>(
+    tables: &T,
+    directory: &Directory,
+    service: &ServiceEntry,
+    router: &Address,
+    client: &Address,
+) -> Result<(), Drop> {
     if service.flags & service_flags::LISTED == 0 {
         return Ok(());
     }
-    let lets_in = match tables.listed(service.service, client) {
-        Some(word) => word == access::ALLOW,
-        None => service.flags & service_flags::LISTED_ONLY == 0,
-    };
-    if lets_in {
+    if tables.listed(service, router) != Some(access::DENY) && lets_in(tables, service, client) {
         return Ok(());
     }
-    tables.refused(refused_record(service.service), client, now(tables, directory));
+    denied(tables, directory, service, router)
+}
+
+#[inline(always)]
+fn lets_in<T: Tables>(tables: &T, service: &ServiceEntry, client: &Address) -> bool {
+    match tables.listed(service, client) {
+        Some(word) => word == access::ALLOW,
+        None => service.flags & service_flags::LISTED_ONLY == 0,
+    }
+}
+
+/// Counts a packet that the list refuses, by its sender.
+#[inline(always)]
+fn denied<T: Tables>(
+    tables: &T,
+    directory: &Directory,
+    service: &ServiceEntry,
+    sender: &Address,
+) -> Result<(), Drop> {
+    tables.refused(refused_record(service.service), sender, now(tables, directory));
     Err(Drop::Denied)
 }
 

@@ -98,7 +98,8 @@ pub struct HostTables {
     pub fragments: Lines,
     /// Lines of token buckets by table, of tables that there are.
     pub buckets: BTreeMap<u32, Lines>,
-    /// What this CPU (line 0), and what all of them (line 1), wanted to insert; `None` = nobody counts.
+    /// What this CPU (line 0), and what all of them (line 1), wanted to insert, and who came in a flood (from 2 on); `None` =
+    /// nobody counts.
     pub inserts: Option<Lines>,
     /// Access lists by service: prefixes with their lengths (IPv4 mapped, so 96 longer), and what each says.
     pub access: BTreeMap<u16, Vec<(Address, u32, u32)>>,
@@ -264,16 +265,20 @@ impl Tables for HostTables {
         self.inserts.as_ref().map(|lines| lines.line(0))
     }
 
+    fn newcomers(&self, line: u32) -> Option<HostLine> {
+        self.inserts.as_ref().map(|lines| lines.line(2 + line))
+    }
+
     fn all_inserts(&self) -> Option<HostLine> {
         self.inserts.as_ref().map(|lines| lines.line(1))
     }
 
-    fn listed(&self, service: u16, client: &Address) -> Option<u32> {
+    fn listed(&self, service: &ServiceEntry, client: &Address) -> Option<u32> {
         let bits = |address: &Address| u128::from_be_bytes(address.octets());
         let is_in = |prefix: &Address, length: u32| {
             length == 0 || (bits(prefix) ^ bits(client)) >> (128 - length) == 0
         };
-        let list = self.access.get(&service)?;
+        let list = self.access.get(&service.service)?;
         let found = list.iter().filter(|(prefix, length, _)| is_in(prefix, *length));
         found.max_by_key(|(_, length, _)| *length).map(|(_, _, says)| *says)
     }

@@ -79,7 +79,7 @@ fn take<L: Line>(line: &L, word: u32, now: u64, cost: u64, room: u64) -> bool {
 /// What a client's prefix is known by: never 0, which is nobody's.
 #[inline(always)]
 const fn key(seed: u64, service: &ServiceEntry, client: &Address) -> u64 {
-    let [high, low] = if client.is_v4() {
+    let [high, low] = if service.address.is_v4() {
         let mask = mask(service.limit_prefix_v4 as u32 + 32);
         [0, client.words[3] as u64 & mask >> 32]
     } else {

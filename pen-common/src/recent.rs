@@ -15,9 +15,9 @@ pub const fn line(high: u64, low: u64) -> u32 {
 /// What its line says of an address: a value of [`access`]; 0 = nothing.
 #[inline(always)]
 pub fn says<L: Line>(line: &L, high: u64, low: u64) -> u32 {
-    for says in [access::ALLOW, access::DENY] {
+    for says in [access::ALLOW, access::DENY, access::REST] {
         let at = place(says);
-        if line.word(at + 1) == low && line.word(at) == high && line.word(at + 2) == seal(high, low) {
+        if line.word(at + 1) == low && line.word(at) == high && line.word(at + 2) == seal(high, low, says) {
             return says;
         }
     }
@@ -31,11 +31,11 @@ pub fn note<L: Line>(line: &L, high: u64, low: u64, says: u32) {
     line.set_word(at + 2, 0);
     line.set_word(at, high);
     line.set_word(at + 1, low);
-    line.set_word(at + 2, seal(high, low));
+    line.set_word(at + 2, seal(high, low, says));
 }
 
-/// Where three words are of an address of which this is said. Of two addresses that two CPUs note in one place at the same
-/// time, words of both may stay, which are no third one's: whatever stands here, the same was said of it.
+/// Where three words are of an address of which this is said: one that is let in, or one that is refused in either way. Of two
+/// addresses that two CPUs note in one place at the same time, words of both may stay, which let in no third one.
 #[inline(always)]
 const fn place(says: u32) -> u32 {
     if says == access::ALLOW { 0 } else { 4 }
@@ -43,14 +43,14 @@ const fn place(says: u32) -> u32 {
 
 /// Of two addresses that share a half, none has the other's; an empty place has nobody's.
 #[inline(always)]
-const fn seal(high: u64, low: u64) -> u64 {
-    high.rotate_left(31) ^ low ^ GOLDEN
+const fn seal(high: u64, low: u64, says: u32) -> u64 {
+    high.rotate_left(31) ^ low ^ GOLDEN ^ (says as u64) << 56
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::abi::access::{ALLOW, DENY};
+    use crate::abi::access::{ALLOW, DENY, REST};
     use crate::host::HostLine;
     use proptest::prelude::*;
 
@@ -66,12 +66,12 @@ mod tests {
             noted in prop::collection::vec((0..3u64, 0..3u64), 1..20),
         ) {
             // The answer is the address's own, as with a list that does not change.
-            let answer = |(high, low): (u64, u64)| if (high + low) % 2 == 0 { ALLOW } else { DENY };
+            let answer = |(high, low): (u64, u64)| [ALLOW, DENY, REST][(high + low) as usize % 3];
             let line = HostLine::of([0; 8]);
             let mut last = [None; 2];
             for address in noted {
                 note(&line, address.0, address.1, answer(address));
-                last[(answer(address) == DENY) as usize] = Some(address);
+                last[usize::from(answer(address) != ALLOW)] = Some(address);
                 for high in 0..3 {
                     for low in 0..3 {
                         let known = last.contains(&Some((high, low)));
@@ -92,7 +92,7 @@ mod tests {
             let of = |first: bool| if first { one } else { two };
             let (high, low) = (of(whose[0]).0, of(whose[1]).1);
             let (sealed_high, sealed_low) = of(whose[2]);
-            let line = HostLine::of([high, low, seal(sealed_high, sealed_low), 0, 0, 0, 0, 0]);
+            let line = HostLine::of([high, low, seal(sealed_high, sealed_low, ALLOW), 0, 0, 0, 0, 0]);
             if says(&line, high, low) == ALLOW {
                 prop_assert!([one, two].contains(&(high, low)));
             }

@@ -2,7 +2,9 @@
 
 use core::convert::Infallible;
 
-use crate::abi::{Address, Backend, Directory, DirectoryHalf, Limit, Slot, TrackKeyV4, TrackKeyV6, Tracked};
+use crate::abi::{
+    Address, Backend, Directory, DirectoryHalf, Limit, ServiceEntry, Slot, TrackKeyV4, TrackKeyV6, Tracked,
+};
 use crate::flood::{self, Limits};
 use crate::fragment;
 use crate::limit;
@@ -60,13 +62,18 @@ pub trait Tables: Sized {
         None
     }
 
+    /// One of [`crate::abi::NEWCOMER_LINES`] lines of who came to this CPU in a flood.
+    fn newcomers(&self, _: u32) -> Option<Self::Line<'_>> {
+        None
+    }
+
     /// What all CPUs did, as far as they told: only the first two of those words.
     fn all_inserts(&self) -> Option<Self::Line<'_>> {
         None
     }
 
-    /// What the access list of a service says about an address: a value of [`crate::abi::access`].
-    fn listed(&self, _: u16, _: &Address) -> Option<u32> {
+    /// What the access list of a service says about an address of its VIP's family: a value of [`crate::abi::access`].
+    fn listed(&self, _: &ServiceEntry, _: &Address) -> Option<u32> {
         None
     }
 
@@ -79,6 +86,16 @@ pub trait Tables: Sized {
     /// [`crate::flood::suppresses`].
     fn suppresses(&self, limits: Limits, now: u32) -> bool {
         flood::suppresses(self, limits, now)
+    }
+
+    /// [`crate::flood::note`].
+    fn note_newcomer(&self, who: u64, now: u32) {
+        flood::note(self, who, now);
+    }
+
+    /// [`crate::flood::came_before`].
+    fn came_before(&self, who: u64, now: u32) -> bool {
+        flood::came_before(self, who, now)
     }
 
     /// [`crate::fragment::put`].

@@ -3,6 +3,7 @@
 use crate::abi::{
     Address, Backend, Directory, ServiceEntry, TrackKeyV4, TrackKeyV6, Tracked, backend_flags, service_flags,
 };
+use crate::hash::absorb;
 use crate::packet::Packet;
 use crate::parse::{self, IpHeader, Ports, Unreadable};
 use crate::pipeline::Place;
@@ -18,6 +19,9 @@ pub trait Key: Copy {
 
     /// Remembers something new under it.
     fn remember<T: Tables>(&self, tables: &T, value: &Tracked);
+
+    /// A hash of it.
+    fn hash(&self, seed: u64) -> u64;
 
     /// Reads an IP header of its family.
     fn header<P: Packet>(packet: &P, at: usize) -> Result<IpHeader, Unreadable>;
@@ -63,6 +67,12 @@ impl Key for TrackKeyV4 {
     }
 
     #[inline(always)]
+    fn hash(&self, seed: u64) -> u64 {
+        let [client, service] = self.words();
+        absorb(absorb(seed, client), service)
+    }
+
+    #[inline(always)]
     fn header<P: Packet>(packet: &P, at: usize) -> Result<IpHeader, Unreadable> {
         parse::ipv4(packet, at)
     }
@@ -94,6 +104,12 @@ impl Key for TrackKeyV6 {
     #[inline(always)]
     fn remember<T: Tables>(&self, tables: &T, value: &Tracked) {
         tables.remember_v6(self, value);
+    }
+
+    #[inline(always)]
+    fn hash(&self, seed: u64) -> u64 {
+        let [high, low, service] = self.words();
+        absorb(absorb(absorb(seed, high), low), service)
     }
 
     #[inline(always)]

@@ -51,7 +51,7 @@ pub const MAPS: [Part; 12] = [
     part("rings", 4128 * KIB, Each::Once),
     part("first fragments", 260 * KIB, Each::Once),
     part("counters", 140 * KIB, Each::Once),
-    part("counters, for each possible CPU", 276 * KIB, Each::Cpu),
+    part("counters and newcomers, for each possible CPU", 342 * KIB, Each::Cpu),
     part("each service: its slot table, both halves", SERVICE, Each::Service),
     part("each limit: its token buckets", LIMIT, Each::Limit),
     part("each access list: what stands before its trie", LIST, Each::List),

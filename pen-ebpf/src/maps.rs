@@ -16,7 +16,8 @@ use aya_ebpf::macros::btf_map;
 use pen_common::abi::{
     Address, BLOCK_LINES, BUCKET_LINES, Backend, COUNTERS, Counter, Directory, DirectoryHalf, FRAGMENT_LINES,
     Instance, LOOP_FILTER_WORDS, Limit, MAX_BACKENDS, MAX_INTERFACES, MAX_LIMITS, MAX_PREFIXES, MAX_SERVICES,
-    Refused, Ring, SLOTS, SLOTS_BOTH_HALVES, Slot, TrackKeyV4, TrackKeyV6, Tracked, records,
+    NEWCOMER_LINES, Refused, Ring, SLOTS, SLOTS_BOTH_HALVES, ServiceEntry, Slot, TrackKeyV4, TrackKeyV6,
+    Tracked, records,
 };
 use pen_common::flood::{self, Limits};
 use pen_common::tables::{Line, Memory, Puzzle, Tables, WORDS};
@@ -53,7 +54,7 @@ static FRAGMENTS: Array<Words, { FRAGMENT_LINES as usize }> = Array::new();
 #[btf_map(name = "limits")]
 static LIMITS: ArrayOfMaps<Buckets, { MAX_LIMITS as usize }> = ArrayOfMaps::new();
 #[btf_map(name = "inserts")]
-static OWN_INSERTS: PerCpuArray<Words, 1> = PerCpuArray::new();
+static OWN_INSERTS: PerCpuArray<Words, { 1 + NEWCOMER_LINES as usize }> = PerCpuArray::new();
 #[btf_map(name = "inserts_all")]
 static ALL_INSERTS: Array<Words, 1> = Array::new();
 #[btf_map(name = "access_v4")]
@@ -198,14 +199,20 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn newcomers(&self, line: u32) -> Option<KernelLine> {
+        OWN_INSERTS.get_ptr_mut(1 + line).map(KernelLine)
+    }
+
+    #[inline(always)]
     fn all_inserts(&self) -> Option<KernelLine> {
         ALL_INSERTS.get_ptr_mut(0).map(KernelLine)
     }
 
     #[inline(always)]
-    fn listed(&self, service: u16, client: &Address) -> Option<u32> {
-        let service = u32::from(service);
-        let says = if client.is_v4() {
+    fn listed(&self, service: &ServiceEntry, client: &Address) -> Option<u32> {
+        let is_v4 = service.address.is_v4();
+        let service = u32::from(service.service);
+        let says = if is_v4 {
             pen_listed_v4(service, client.words[3])
         } else {
             let [high, low] = client.halves();
@@ -225,6 +232,16 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn suppresses(&self, limits: Limits, now: u32) -> bool {
         pen_suppresses(limits.per_cpu, limits.in_all, now) != 0
+    }
+
+    #[inline(always)]
+    fn note_newcomer(&self, who: u64, now: u32) {
+        pen_note_newcomer(who, now);
+    }
+
+    #[inline(always)]
+    fn came_before(&self, who: u64, now: u32) -> bool {
+        pen_came_before(who, now) != 0
     }
 
     #[inline(always)]
@@ -276,7 +293,7 @@ extern "C" fn pen_listed_v4(service: u32, address: u32) -> u32 {
     if let Some(line) = ACCESS_BLOCKS.get_value_ptr_mut(service, &blocks::line(address)) {
         let says = blocks::says(&KernelLine(line), address);
         if says != blocks::ASK {
-            return says as u32;
+            return says;
         }
     }
     let key = Aligned(Key::new(32, address));
@@ -326,6 +343,21 @@ extern "C" fn pen_take_token(table: u32, limit: u64, key: u64) -> u32 {
 #[inline(never)]
 extern "C" fn pen_suppresses(per_cpu: u32, in_all: u32, now: u32) -> u32 {
     u32::from(flood::suppresses(&KernelTables::new(), Limits { per_cpu, in_all }, now))
+}
+
+/// [`flood::note`]. The kernel wants a number back.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pen_note_newcomer(who: u64, now: u32) -> u32 {
+    flood::note(&KernelTables::new(), who, now);
+    0
+}
+
+/// [`flood::came_before`]; 0 = no.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pen_came_before(who: u64, now: u32) -> u32 {
+    u32::from(flood::came_before(&KernelTables::new(), who, now))
 }
 
 /// [`fragment::put`]. The kernel wants a number back.

@@ -27,8 +27,10 @@ const fn limit(rate: u32, burst: u32) -> Limit {
     Limit { cost: (1 << JIFFY) * HZ / rate, burst }
 }
 
-fn service(prefix_v4: u8, prefix_v6: u8) -> ServiceEntry {
-    ServiceEntry { limit_prefix_v4: prefix_v4, limit_prefix_v6: prefix_v6, ..ServiceEntry::EMPTY }
+/// A service of this VIP's family that tells clients apart by so many bits.
+fn service(vip: Address, prefix: u8) -> ServiceEntry {
+    let [limit_prefix_v4, limit_prefix_v6] = if vip.is_v4() { [prefix, 77] } else { [7, prefix] };
+    ServiceEntry { address: vip, limit_prefix_v4, limit_prefix_v6, ..ServiceEntry::EMPTY }
 }
 
 fn v4(client: u32) -> Address {
@@ -37,7 +39,7 @@ fn v4(client: u32) -> Address {
 
 /// Whether a client's packet is let through, where each client has a bucket.
 fn asks(tables: &HostTables, limit: Limit, client: u32) -> bool {
-    admits(tables, 0, limit, SEED, &service(32, 128), &v4(client))
+    admits(tables, 0, limit, SEED, &service(v4(100), 32), &v4(client))
 }
 
 fn pass(tables: &HostTables, jiffies: u64) {
@@ -46,7 +48,8 @@ fn pass(tables: &HostTables, jiffies: u64) {
 
 /// Clients whose buckets are in one line.
 static NEIGHBORS: LazyLock<Vec<u32>> = LazyLock::new(|| {
-    let line = |client: &u32| key(SEED, &service(32, 128), &v4(*client)) >> 32 & u64::from(BUCKET_LINES - 1);
+    let line =
+        |client: &u32| key(SEED, &service(v4(100), 32), &v4(*client)) >> 32 & u64::from(BUCKET_LINES - 1);
     (1..).filter(|client| line(client) == line(&1)).take(12).collect()
 });
 
@@ -150,7 +153,11 @@ fn clients_of_one_prefix_share_a_bucket_and_no_others_do() {
         for bit in 0..32u8 {
             let other = client ^ 1 << (31 - bit);
             let expected = bit >= prefix;
-            assert_eq!(shares(v4(client), v4(other), service(prefix, 128)), expected, "/{prefix}, bit {bit}");
+            assert_eq!(
+                shares(v4(client), v4(other), service(v4(100), prefix)),
+                expected,
+                "/{prefix}, bit {bit}"
+            );
         }
     }
     let client: u128 = 0x2001_0db8_1234_5678_9abc_def0_0fed_cba9;
@@ -159,7 +166,11 @@ fn clients_of_one_prefix_share_a_bucket_and_no_others_do() {
         for bit in 0..128u8 {
             let other = client ^ 1 << (127 - bit);
             let expected = bit >= prefix;
-            assert_eq!(shares(v6(client), v6(other), service(32, prefix)), expected, "/{prefix}, bit {bit}");
+            assert_eq!(
+                shares(v6(client), v6(other), service(v6(100), prefix)),
+                expected,
+                "/{prefix}, bit {bit}"
+            );
         }
     }
 }
@@ -203,6 +214,6 @@ fn tables_are_apart_and_where_there_is_none_nothing_is_limited() {
     let mut tables = world();
     tables.buckets.insert(1, Lines::default());
     let limit = Limit { cost: NEVER, burst: 1 };
-    let of_table = |table| admits(&tables, table, limit, SEED, &service(32, 128), &v4(1));
+    let of_table = |table| admits(&tables, table, limit, SEED, &service(v4(100), 32), &v4(1));
     assert_eq!([0, 0, 1, 1, 2, 2].map(of_table), [true, false, true, false, true, true]);
 }

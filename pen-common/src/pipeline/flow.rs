@@ -34,6 +34,26 @@ pub(super) fn admit<T: Tables>(
         .map_err(|why| Verdict::Dropped(why).into())
 }
 
+/// Whether an error may come in that a router sends about what went to a client: as [`admit`], but that it need not be a
+/// client, and is charged for what it sends itself.
+#[inline(always)]
+pub(super) fn admit_error<T: Tables>(
+    here: &Here<'_, T>,
+    service: &ServiceEntry,
+    router: &Address,
+    client: &Address,
+) -> Result<(), VerdictWord> {
+    if came_from_backend(here, service) {
+        return Err(Verdict::Dropped(Drop::Loop).into());
+    }
+    if !guard::is_guarded(service) {
+        return Ok(());
+    }
+    guard::listed_error(here.tables, here.directory, service, router, client)
+        .and_then(|()| guard::packets(here.tables, here.directory, service, router))
+        .map_err(|why| Verdict::Dropped(why).into())
+}
+
 /// Whether the frame comes from a backend of the service it is for: the filter first, then the exact table.
 #[inline(always)]
 fn came_from_backend<T: Tables>(here: &Here<'_, T>, service: &ServiceEntry) -> bool {

@@ -1,6 +1,6 @@
 //! The last stage of what belongs to flows and does not make them: later fragments, and errors. They never write memory.
 
-use super::flow::{admit, carry_out, fragment_id};
+use super::flow::{admit, admit_error, carry_out, fragment_id};
 use super::here::{Here, decide, unreadable};
 use super::place::Place;
 use crate::abi::{Address, ServiceEntry, backend_flags, service_flags};
@@ -46,14 +46,20 @@ fn followed<K: Key, P: Packet, T: Tables>(
     place: Place,
 ) -> Result<VerdictWord, VerdictWord> {
     let asked = asked::<K, P>(packet, place)?;
+    let outer = K::header(packet, here.link.payload).map_err(unreadable)?;
     // It was checked when the frame was sorted, but whoever counts its bytes must know that there may be more buffers.
-    packet.reaches(K::header(packet, here.link.payload).map_err(unreadable)?.end());
+    packet.reaches(outer.end());
     let Found { service, ports, first } = if place.part == Part::Later {
         later::<K, P, T>(packet, here, &asked)?
     } else {
         quoted(packet, here, &asked)?
     };
-    admit(here, service, &asked.client)?;
+    let sender = outer.source;
+    if place.part == Part::Later {
+        admit(here, service, &sender)?;
+    } else {
+        admit_error(here, service, &sender, &asked.client)?;
+    }
     let flow = Flow { service, client: &asked.client, ports };
     let choice = match first {
         Some(choice) => choice,

@@ -8,7 +8,7 @@ use crate::packet::Packet;
 use crate::parse::{self, Datagram, IpHeader, Part, ethertype};
 use crate::service::{self, TCP, UDP};
 use crate::tables::Tables;
-use crate::verdict::{Pass, Verdict};
+use crate::verdict::{Drop, Pass, Verdict};
 use crate::{mac, solicitation};
 
 /// Decides about a frame that came in by the interface of kernel index `ingress`, or finds where its headers are.
@@ -120,6 +120,9 @@ fn ipv6<P: Packet, T: Tables>(packet: &P, here: &Here<'_, T>) -> Result<Sorted, 
                 _ => Err(Verdict::Passed(Pass::NotForUsProtocol)),
             }
         }
+        // More headers than are followed (RFC 8504, 5.3 lets hosts drop those): what is behind them would come to a backend
+        // on this host past access lists and limits.
+        protocol if parse::is_extension(protocol) => Err(Verdict::Dropped(Drop::Malformed)),
         _ => Err(Verdict::Passed(Pass::NotForUsProtocol)),
     }
 }

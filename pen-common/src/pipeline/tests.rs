@@ -126,7 +126,7 @@ fn options_and_extension_headers_are_stepped_over() {
     }
     let payload = frames::extension(next, 1, &payload);
     let frame = own.frame(kind::IPV6, &frames::ipv6(CLIENT6, VIP6, 0, 64, &payload));
-    assert_unchanged("too many extension headers", &frame, Verdict::Passed(Pass::NotForUsProtocol));
+    assert_unchanged("too many extension headers", &frame, Verdict::Dropped(Drop::Malformed));
 }
 
 #[test]

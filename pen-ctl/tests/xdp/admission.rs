@@ -88,7 +88,7 @@ fn flags(place: &Place) -> u16 {
 fn the_longest_prefix_decides_and_allow_refuses_all_others() {
     let Some(place) = Place::enter() else { return };
     let mut plane = place.open().unwrap();
-    let (allow, deny) = (Some(access::ALLOW), Some(access::DENY));
+    let (allow, deny, rest) = (Some(access::ALLOW), Some(access::DENY), Some(access::REST));
     set(&mut plane, key(0), &listed(list(&[], &["10.0.0.0/8", "10.1.0.0/16"])));
     assert_eq!(flags(&place) & (service_flags::LISTED | service_flags::LISTED_ONLY), service_flags::LISTED);
     assert_eq!((verdict(&place, 0, "10.2.3.4"), verdict(&place, 0, "11.0.0.1")), (deny, allow));
@@ -101,7 +101,7 @@ fn the_longest_prefix_decides_and_allow_refuses_all_others() {
         ("10.1.3.4", allow),
         ("10.1.2.3", deny),
         ("192.0.2.7", allow),
-        ("192.0.2.8", deny),
+        ("192.0.2.8", rest),
     ] {
         assert_eq!(verdict(&place, 0, client), expected, "{client}");
     }
@@ -182,13 +182,28 @@ fn clients_of_ipv6_are_looked_up_in_a_list_of_theirs() {
     let mut plane = place.open().unwrap();
     let key = ServiceKey { address: "2001:db8::100".parse::<IpAddr>().unwrap().into(), ..key(0) };
     set(&mut plane, key, &listed(list(&["2001:db8::/32", "10.0.0.0/8"], &["2001:db8:1::/48"])));
-    let (allow, deny) = (Some(access::ALLOW), Some(access::DENY));
-    for (client, expected) in [("2001:db8::1", allow), ("2001:db8:1::1", deny), ("2001:db9::1", deny)] {
+    let (allow, deny, rest) = (Some(access::ALLOW), Some(access::DENY), Some(access::REST));
+    for (client, expected) in [("2001:db8::1", allow), ("2001:db8:1::1", deny), ("2001:db9::1", rest)] {
         assert_eq!(verdict(&place, 0, client), expected, "{client}");
     }
     // One of which no prefix is of that family refuses all the same.
     set(&mut plane, key, &listed(list(&["10.0.0.0/8"], &[])));
-    assert_eq!(verdict(&place, 0, "2001:db8::1"), deny);
+    assert_eq!(verdict(&place, 0, "2001:db8::1"), rest);
+}
+
+/// An IPv4-mapped source is in no list of IPv4 (RFC 4942, 2.2).
+#[test]
+fn a_list_of_ipv6_is_for_mapped_sources_too() {
+    let Some(place) = Place::enter() else { return };
+    let (mut plane, interface) = sharing(&place, &[11]);
+    let wire = Wire::new(&place, &interface);
+    let vip = "2001:db8::100".parse::<Ipv6Addr>().unwrap();
+    let key = ServiceKey { address: IpAddr::from(vip).into(), ..key(0) };
+    let action = |client: &str| wire.send(&wire.syn_v6(client.parse().unwrap(), vip)).0;
+    set(&mut plane, key, &passing(list(&[], &["::/0"])));
+    assert_eq!((action("2001:db8::5"), action("::ffff:192.0.2.1")), (XDP_DROP, XDP_DROP));
+    set(&mut plane, key, &passing(list(&[], &["::/96"])));
+    assert_eq!((action("2001:db8::5"), action("::ffff:192.0.2.1")), (XDP_PASS, XDP_PASS));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::*;
 use crate::abi::{Slot, inserts};
 use crate::flood::CALM;
 use crate::host::Lines;
+use crate::host::sample::BURST;
 use crate::tables::{Line, Tables};
 
 /// A world in which one newcomer a second is one enough, in a flood since just now.
@@ -12,12 +13,15 @@ fn flooded(mut tables: HostTables) -> HostTables {
     tables.inserts = Some(Lines::default());
     (tables.directory.flood_per_cpu, tables.directory.flood_in_all) = (1, u32::MAX);
     for client in [201, 202] {
-        let packet = frames::ipv4([192, 0, 2, client].into(), VIP4, UDP, &[], 0, &frames::udp(1, 9999, b""));
-        run(&tables, &link(&[]).frame(kind::IPV4, &packet));
+        run(&tables, &link(&[]).frame(kind::IPV4, &udp_from([192, 0, 2, client].into(), 1, 9999)));
     }
     assert_eq!(word(&tables, inserts::SUPPRESSED), 1, "the second one");
     assert_eq!(remembered(&tables), 1, "the first one");
     tables
+}
+
+fn udp_from(client: Ipv4Addr, client_port: u16, port: u16) -> Vec<u8> {
+    frames::ipv4(client, VIP4, UDP, &[], 0, &frames::udp(client_port, port, b""))
 }
 
 fn word(tables: &HostTables, word: u32) -> u64 {
@@ -40,6 +44,63 @@ fn newcomers_are_served_and_not_remembered() {
     tables.pass_seconds(u64::from(CALM) + 1);
     number(&tables, &datagram(1, port::DNS));
     assert_eq!(remembered(&tables), 2, "once the flood is over");
+}
+
+/// As nobody is remembered meanwhile, all that who came in a flood sends looks like a newcomer's.
+#[test]
+fn a_flood_is_over_when_no_newcomers_come_however_much_those_send_who_came_in_it() {
+    let mut tables = flooded(world());
+    (tables.directory.flood_per_cpu, tables.directory.flood_in_all) = (40, 300);
+    for _ in 0..2 * CALM {
+        for _ in 0..100 {
+            number(&tables, &segment(1, port::WEB, ACK));
+            number(&tables, &datagram(1, port::DNS));
+        }
+        tables.pass_seconds(1);
+    }
+    number(&tables, &segment(1, port::WEB, ACK));
+    assert_eq!(remembered(&tables), 3, "the one before, and those two");
+}
+
+#[test]
+fn those_who_came_in_a_flood_keep_it_up_when_they_are_too_many() {
+    let tables = flooded(world());
+    for _ in 0..3 * CALM {
+        // One more than one a second is enough here.
+        number(&tables, &datagram(1, port::DNS));
+        number(&tables, &datagram(2, port::DNS));
+        tables.pass_seconds(1);
+    }
+    assert_eq!(remembered(&tables), 1);
+}
+
+/// Who is remembered is charged once for each flow; who cannot be, once in a second.
+#[test]
+fn in_a_flood_a_flow_is_not_limited_as_if_each_datagram_was_one() {
+    let tables = flooded(world());
+    let is_limited = |client_port| {
+        let frame = link(&[]).frame(kind::IPV4, &udp_from(CLIENT4, client_port, port::FLOWS));
+        run(&tables, &frame).0 == Verdict::Dropped(Drop::RateLimited)
+    };
+    for _ in 0..9 {
+        for flow in 0..BURST as u16 {
+            assert!(!is_limited(flow), "flow {flow}");
+        }
+    }
+    for _ in 0..9 {
+        assert!(is_limited(100), "a flow too many, again and again");
+    }
+}
+
+#[test]
+fn where_nobody_serves_newcomers_are_no_flood() {
+    let mut tables = world();
+    tables.inserts = Some(Lines::default());
+    (tables.directory.flood_per_cpu, tables.directory.flood_in_all) = (1, u32::MAX);
+    for client_port in 0..200 {
+        run(&tables, &segment(client_port, port::EMPTY_DROP, SYN));
+    }
+    assert_eq!(counted(&tables), (0, 0));
 }
 
 /// Who is not remembered at the owner could not be told from a flow of the previous one when it comes again.

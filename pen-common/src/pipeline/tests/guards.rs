@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use super::windows::{ACK, SYN};
 use super::*;
-use crate::abi::{Refused, access, limit_table, refused_record};
+use crate::abi::{Refused, access, limit_table, refused_record, service_flags};
 use crate::host::sample::{ALLOWED, BURST, DENIED, LIMIT_PREFIXES};
 use crate::parse::ICMP;
 
@@ -28,10 +28,14 @@ fn from(client: IpAddr, client_port: u16, port: u16, bits: u8) -> Vec<u8> {
 }
 
 /// What a list says of a client, the plain way: the longest prefix that it is in.
+fn says(list: &[(u8, u32, u32)], client: u8) -> Option<u32> {
+    let is_in = |last: u8, length: u32| u32::from(client ^ last) >> (32 - length) == 0;
+    let found = list.iter().filter(|(last, length, _)| is_in(*last, *length)).max_by_key(|prefix| prefix.1);
+    found.map(|prefix| prefix.2)
+}
+
 fn lets_in(list: &[(u8, u32, u32)], others: bool, client: u8) -> bool {
-    let says = |last: u8, length: u32| u32::from(client ^ last) >> (32 - length) == 0;
-    let found = list.iter().filter(|(last, length, _)| says(*last, *length)).max_by_key(|prefix| prefix.1);
-    found.map_or(others, |prefix| prefix.2 == access::ALLOW)
+    says(list, client).map_or(others, |says| says == access::ALLOW)
 }
 
 fn is_dropped(tables: &HostTables, frame: &[u8], why: Drop) -> bool {
@@ -174,32 +178,110 @@ fn the_list_is_asked_before_the_limits() {
     assert!(is_dropped(&tables, &from(allowed, 1, port::GUARDED, SYN), Drop::RateLimited));
 }
 
+/// A router, or whoever says that he is one.
+const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+
 /// An error about what went to a client, with 8 bytes of it.
-fn error(client: u8, port: u16) -> Vec<u8> {
+fn error(router: Ipv4Addr, client: u8, port: u16) -> Vec<u8> {
     let [IpAddr::V4(client), _] = sample::clients(client) else { unreachable!() };
     let protocol = if sample::is_tcp(port) { TCP } else { UDP };
     let quoted = frames::ipv4(VIP4, client, protocol, &[], 0, &frames::tcp(port, 1, b"")[..8]);
     let message = frames::icmp(3, 4, [0; 4], &quoted);
-    link(&[]).frame(kind::IPV4, &frames::ipv4(Ipv4Addr::new(198, 51, 100, 7), VIP4, ICMP, &[], 0, &message))
+    link(&[]).frame(kind::IPV4, &frames::ipv4(router, VIP4, ICMP, &[], 0, &message))
 }
 
 #[test]
-fn errors_are_their_clients_and_come_in_as_he_does() {
+fn errors_come_in_as_the_client_does_unless_their_sender_is_denied() {
     let tables = world();
-    for number in 0..48 {
-        let denied = is_dropped(&tables, &error(number, port::ALLOWED), Drop::Denied);
-        assert_eq!(denied, !lets_in(ALLOWED, false, number), "about client {number}");
+    for (port, list, others) in [(port::ALLOWED, ALLOWED, false), (port::DENIED, DENIED, true)] {
+        for number in 0..64 {
+            let denied = is_dropped(&tables, &error(ROUTER, number, port), Drop::Denied);
+            assert_eq!(denied, !lets_in(list, others, number), "about client {number}");
+            for sender in 0..64 {
+                let [IpAddr::V4(router), _] = sample::clients(sender) else { unreachable!() };
+                let denied = is_dropped(&tables, &error(router, number, port), Drop::Denied);
+                let expected = says(list, sender) == Some(access::DENY) || !lets_in(list, others, number);
+                assert_eq!(denied, expected, "about client {number} by {sender}");
+            }
+        }
     }
-    let [client, _] = sample::clients(1);
-    for _ in 0..BURST {
-        assert!(!is_dropped(&tables, &error(1, port::PACKETS), Drop::RateLimited));
+    let service = sample::service_index(false, port::ALLOWED);
+    let [IpAddr::V4(denied), _] = sample::clients(9) else { unreachable!() };
+    assert!(
+        is_dropped(&tables, &error(denied, 1, port::ALLOWED), Drop::Denied),
+        "about somebody who is let in"
+    );
+    let newest = tables.refused.borrow()[&refused_record(service)].client;
+    assert_eq!(newest, denied.into(), "who sent it is told, not whom he quotes");
+}
+
+#[test]
+fn errors_are_charged_to_who_sends_them() {
+    let tables = world();
+    let router = |number: u8| Ipv4Addr::new(198, 51, 100, number);
+    // Of one client each time, who all share the prefix of nobody else.
+    for number in 0..BURST as u8 {
+        let frame = error(router(1), number * 16, port::PACKETS);
+        assert!(!is_dropped(&tables, &frame, Drop::RateLimited));
     }
-    assert!(is_dropped(&tables, &from(client, 1, port::PACKETS, ACK), Drop::RateLimited), "they count");
+    assert!(is_dropped(&tables, &error(router(1), 200, port::PACKETS), Drop::RateLimited));
+    assert!(
+        !is_dropped(&tables, &error(router(65), 200, port::PACKETS), Drop::RateLimited),
+        "another router"
+    );
+    let [client, _] = sample::clients(0);
+    assert!(!is_dropped(&tables, &from(client, 1, port::PACKETS, ACK), Drop::RateLimited), "not the client");
     for _ in 0..9 {
-        assert!(!is_dropped(&tables, &error(1, port::CONNECTIONS), Drop::RateLimited), "as packets only");
-        assert!(!is_dropped(&tables, &error(1, port::FLOWS), Drop::RateLimited));
+        assert!(
+            !is_dropped(&tables, &error(ROUTER, 1, port::CONNECTIONS), Drop::RateLimited),
+            "packets only"
+        );
+        assert!(!is_dropped(&tables, &error(ROUTER, 1, port::FLOWS), Drop::RateLimited));
     }
-    assert!(!is_dropped(&tables, &from(client, 1, port::CONNECTIONS, SYN), Drop::RateLimited));
+}
+
+/// What Linux hands to a server of its own, however many headers are before it, must not come from who is refused.
+#[test]
+fn extension_headers_lead_nobody_past_a_list_to_a_backend_on_this_host() {
+    let mut tables = world();
+    for half in &mut tables.directory.halves {
+        for entry in half.entries.iter_mut().filter(|entry| entry.port == port::LOCAL.to_be()) {
+            entry.flags |= service_flags::LISTED;
+        }
+    }
+    let service = sample::service_index(true, port::LOCAL);
+    tables.access.insert(service, vec![(CLIENT6.into(), 128, access::DENY)]);
+    let (mut next, mut payload) = (TCP, frames::tcp(40_000, port::LOCAL, b""));
+    for headers in 0..=20 {
+        let frame = link(&[]).frame(kind::IPV6, &frames::ipv6(CLIENT6, VIP6, next, 64, &payload));
+        let verdict = run(&tables, &frame).0;
+        assert!(matches!(verdict, Verdict::Dropped(_)), "{headers} extension headers: {verdict:?}");
+        payload = frames::extension(next, 0, &payload);
+        next = 60;
+    }
+}
+
+/// An IPv4-mapped source is of no IPv4 client (RFC 4942, 2.2): what IPv6 clients are asked, it is asked.
+#[test]
+fn a_mapped_source_is_a_client_of_ipv6() {
+    let mut tables = world();
+    let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped());
+    let service = sample::service_index(true, port::DENIED);
+    tables.access.insert(service, vec![(Ipv6Addr::UNSPECIFIED.into(), 0, access::DENY)]);
+    assert!(is_dropped(&tables, &from(mapped, 1, port::DENIED, 0), Drop::Denied));
+    let [_, client] = sample::clients(1);
+    for half in &mut tables.directory.halves {
+        for entry in half.entries.iter_mut().filter(|entry| entry.port == port::PACKETS.to_be()) {
+            entry.limit_prefix_v6 = 0;
+        }
+    }
+    for _ in 0..BURST {
+        assert!(!is_dropped(&tables, &from(client, 1, port::PACKETS, ACK), Drop::RateLimited));
+    }
+    assert!(
+        is_dropped(&tables, &from(mapped, 1, port::PACKETS, ACK), Drop::RateLimited),
+        "one bucket for all"
+    );
 }
 
 /// A fragment of a datagram to a service: the first one with its ports, or the last one.
@@ -235,7 +317,7 @@ fn what_follows_a_refused_fragment_is_of_an_unknown_datagram() {
     let mut tables = world();
     for half in &mut tables.directory.halves {
         for entry in half.entries.iter_mut().filter(|entry| entry.port == port::CONNECTIONS.to_be()) {
-            entry.flags |= crate::abi::service_flags::PASS_WHEN_EMPTY;
+            entry.flags |= service_flags::PASS_WHEN_EMPTY;
         }
     }
     assert!(is_dropped(&tables, &fragment(40, 1, port::ALLOWED, true), Drop::Denied));

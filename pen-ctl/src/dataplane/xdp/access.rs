@@ -140,7 +140,7 @@ fn build_blocks(service: u16, list: &AccessList) -> io::Result<OwnedFd> {
 
 /// What becomes of those who are in none of a list's prefixes.
 fn others(list: &AccessList) -> u32 {
-    if list.allow.is_empty() { access::ALLOW } else { access::DENY }
+    if list.allow.is_empty() { access::ALLOW } else { access::REST }
 }
 
 /// Keys, one behind the other, and values of a list's trie. The first, which the list itself may override, is for everybody.

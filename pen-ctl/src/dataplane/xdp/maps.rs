@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aya::maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
 use pen_common::abi::{
     self, Backend, Counter, Directory, DirectoryHalf, FRAGMENT_LINES, Instance, LOOP_FILTER_WORDS,
-    MAX_BACKENDS, MAX_INTERFACES, MAX_LIMITS, MAX_SERVICES, Refused, Ring, SLOTS_BOTH_HALVES, Slot,
-    TrackKeyV4, TrackKeyV6, Tracked,
+    MAX_BACKENDS, MAX_INTERFACES, MAX_LIMITS, MAX_SERVICES, NEWCOMER_LINES, Refused, Ring, SLOTS_BOTH_HALVES,
+    Slot, TrackKeyV4, TrackKeyV6, Tracked,
 };
 
 use super::error::OpenError;
@@ -62,7 +62,7 @@ pub(super) const SHAPES: &[Shape] = &[
     shape("access_v6", MapType::ArrayOfMaps, 4, 4, Some(MAX_SERVICES), 0),
     shape("limits", MapType::ArrayOfMaps, 4, 4, Some(MAX_LIMITS), 0),
     shape("refused", MapType::PerCpuArray, 4, size_of::<Refused>(), Some(2 * MAX_SERVICES), 0),
-    shape("inserts", MapType::PerCpuArray, 4, LINE, Some(1), 0),
+    shape("inserts", MapType::PerCpuArray, 4, LINE, Some(1 + NEWCOMER_LINES), 0),
     shape("inserts_all", MapType::Array, 4, LINE, Some(1), 0),
     shape("fragments", MapType::Array, 4, LINE, Some(FRAGMENT_LINES), 0),
 ];
