@@ -67,6 +67,43 @@ fn addresses(stage: &Stage) -> Vec<Row> {
             "service web: proxy_protocol_from: `10.0.0.1/8`",
             "write 10.0.0.0/8 or 10.0.0.1",
         ),
+        stage.typed_words(
+            &["service", "set", "web", "--allow", ""],
+            "names no prefix",
+            "service web: --allow",
+            "to take the list away write --allow none",
+        ),
+        stage.typed(
+            "service add x 10.0.0.101:80/tcp --proxy-protocol-from ,",
+            "names no prefix",
+            "service x: --proxy-protocol-from",
+            "to take the list away write --proxy-protocol-from none",
+        ),
+        stage.typed(
+            "service set web --deny /etc/pen/deny.txt",
+            "is neither an address nor a prefix",
+            "service web: deny: `/etc/pen/deny.txt`",
+            "to read them from that file write --deny `@/etc/pen/deny.txt`",
+        ),
+        stage.typed(
+            "service set web --deny 10.0.0.0/8,@/etc/pen/deny.txt",
+            "stands among other prefixes",
+            "service web: deny: `@/etc/pen/deny.txt`",
+            "give either prefixes or one @FILE",
+        ),
+        stage.typed(
+            "service set web --allow @",
+            "lacks the name of a file",
+            "service web: --allow @",
+            "write it as --allow @/etc/pen/prefixes.txt",
+        ),
+        stage.asked(
+            "PATCH /v1/services/web",
+            r#"{"deny":["@/etc/pen/deny.txt"]}"#,
+            "only --allow and --deny on the command line read a file",
+            "`@/etc/pen/deny.txt`",
+            "write the prefixes themselves",
+        ),
         stage.typed(
             "service set web --allow @/nonexistent/list",
             "cannot be read: No such file or directory",
