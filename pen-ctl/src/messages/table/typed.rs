@@ -225,20 +225,55 @@ fn times_and_kinds(stage: &Stage) -> Vec<Row> {
 }
 
 fn rate_limits(stage: &Stage) -> Vec<Row> {
-    let limit = |text: &str, what, to_do: &'static str| {
-        let on = "service web: ";
-        stage.typed(&format!("service set web --rate-limit {text}"), what, on, to_do)
+    let limit = |text: &str, what, on: &str, to_do: &'static str| {
+        let on = format!("service web: {on}");
+        stage.typed_words(&["service", "set", "web", "--rate-limit", text], what, on, to_do)
     };
+    let range = "use 1 to 10000000, leave it out, or have no limit at all with `none`";
     vec![
-        limit("packets", "rate limit: `packets` is not key=value", "write it as in packets=10000,flows=100"),
-        limit("packets=many", "rate limit: `packets=many` is not a number", "write it as in packets=10000"),
-        limit("packets=1,packets=2", "rate limit: `packets=2` is said twice", "leave one of them out"),
-        limit("speed=1", "a rate limit has no key `speed`", "known are packets, flows, packets_burst"),
-        limit("packets=0", "packets 0 is out of range", "use 1 to 10000000"),
-        limit("prefix_v4=24", "a rate limit of nothing limits nobody", "give `packets` or `flows`"),
+        limit(
+            "packets",
+            "is not key=value",
+            "rate_limit: `packets`",
+            "write it as in packets=10000,flows=100",
+        ),
+        limit(
+            "packets=many",
+            "is not a number",
+            "rate_limit: `packets=many`",
+            "write it as in packets=10000",
+        ),
+        limit("packets=1,packets=2", "is said twice", "rate_limit: `packets=2`", "leave one of them out"),
+        limit(
+            "packets=5 flows=3",
+            "is more than one key",
+            "rate_limit: `packets=5 flows=3`",
+            "separate them by commas",
+        ),
+        limit(
+            "speed=1",
+            "a rate limit has no key `speed`",
+            "rate_limit: ",
+            "known are packets, flows, packets_burst",
+        ),
+        limit("packets=0", "is out of range", "rate_limit: packets 0", range),
+        limit("packets=-1", "is out of range", "rate_limit: packets -1", range),
+        limit(
+            "flows=99999999999999999999",
+            "is out of range",
+            "rate_limit: flows 99999999999999999999",
+            range,
+        ),
+        limit(
+            "",
+            "a rate limit of nothing limits nobody",
+            "a rate limit",
+            "give `packets` or `flows`, or leave rate_limit out (on the command line `--rate-limit none`)",
+        ),
         limit(
             "flows=1,packets_burst=5",
             "`packets_burst` is how far `packets` may be exceeded",
+            "rate_limit: ",
             "give `packets`, too",
         ),
     ]
