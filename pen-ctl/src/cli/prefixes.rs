@@ -65,7 +65,7 @@ fn meant_for_a_file(about: &str, flag: &str, one: &str) -> Option<ApiError> {
     path.then(|| {
         ApiError::invalid(
             format!("{about}: {flag}: `{shown}` is neither an address nor a prefix"),
-            format!("to read them from that file write --{flag} `@{shown}`"),
+            format!("to read them from that file write --{flag} @{shown}"),
         )
     })
 }
@@ -157,7 +157,7 @@ mod tests {
             let error = refused(path);
             let name = path.rsplit(',').next().unwrap();
             assert!(
-                error.contains(&format!("`@{name}`")) && error.contains("read them from that file"),
+                error.contains(&format!("--deny @{name}")) && error.contains("read them from that file"),
                 "{error}"
             );
         }

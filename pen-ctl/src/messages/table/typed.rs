@@ -83,7 +83,7 @@ fn addresses(stage: &Stage) -> Vec<Row> {
             "service set web --deny /etc/pen/deny.txt",
             "is neither an address nor a prefix",
             "service web: deny: `/etc/pen/deny.txt`",
-            "to read them from that file write --deny `@/etc/pen/deny.txt`",
+            "to read them from that file write --deny @/etc/pen/deny.txt",
         ),
         stage.typed(
             "service set web --deny 10.0.0.0/8,@/etc/pen/deny.txt",
