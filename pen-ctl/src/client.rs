@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 
 use crate::api::{ApiError, ErrorCode, ErrorDocument};
 use crate::background::Background;
+use crate::server::limits::LONGEST_BODY;
 
 /// How long an answer may take; attaching to a slow driver takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,6 +27,9 @@ const LONGEST: usize = 64 << 20;
 
 /// What to do where no controller answers.
 const START_ONE: &str = "start one with `pen-ctl attach IFACE` or `pen-ctl run`";
+
+/// What to do where a request is too long.
+const SHORTEN: &str = "give shorter lists: prefixes side by side make one, and what a longer prefix is in needs no line of its own";
 
 /// What to do where something else answers.
 const OTHER_SOCKET: &str = "give a controller's with --socket";
@@ -44,6 +48,19 @@ pub enum ClientError {
     /// We may not connect.
     #[error("permission denied on {}; become root, or join the group pen to look", .0.display())]
     PermissionDenied(PathBuf),
+    /// A controller would not take it: it closes the connection before all is sent, which looks as if it were not there.
+    #[error(
+        "the request to {path} is {} long and a controller takes {}, about 700000 prefixes of IPv4 or half as many of IPv6; \
+         {SHORTEN}",
+        mebibytes(*.length),
+        mebibytes(LONGEST_BODY)
+    )]
+    TooLong {
+        /// What is asked for.
+        path: String,
+        /// Bytes of the body.
+        length: usize,
+    },
     /// The controller said no.
     #[error(transparent)]
     Refused(ApiError),
@@ -66,6 +83,7 @@ impl ClientError {
             ClientError::PermissionDenied(_) => {
                 (ErrorCode::Denied, "become root, or join the group pen to look")
             }
+            ClientError::TooLong { .. } => (ErrorCode::Invalid, SHORTEN),
             ClientError::Garbled { .. } => (ErrorCode::Internal, OTHER_SOCKET),
         };
         let whole = self.to_string();
@@ -135,6 +153,11 @@ impl Client {
         path: &str,
         body: Option<String>,
     ) -> Result<Answer, ClientError> {
+        let body = body.unwrap_or_default();
+        if body.len() > LONGEST_BODY {
+            let path = path.split('?').next().unwrap_or_default().to_owned();
+            return Err(ClientError::TooLong { path, length: body.len() });
+        }
         let mut request = Request::builder();
         if let Some(condition) = &self.condition {
             request = request.header(IF_MATCH, condition);
@@ -145,7 +168,7 @@ impl Client {
             .header(HOST, "pen")
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")
-            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .body(Full::new(Bytes::from(body)))
             .map_err(|error| self.garbled(format!("no request can be made of {path}: {error}")))?;
         let (response, _connection) = self.ask(request).await?;
         self.answer(response).await
@@ -213,6 +236,15 @@ impl Client {
     }
 }
 
+/// Bytes in MiB, rounded up to a tenth.
+fn mebibytes(bytes: usize) -> String {
+    let tenths = (bytes * 10).div_ceil(1 << 20);
+    match tenths % 10 {
+        0 => format!("{} MiB", tenths / 10),
+        rest => format!("{}.{rest} MiB", tenths / 10),
+    }
+}
+
 /// Writes one segment of a path: everything but RFC 3986's unreserved characters and `:` percent-encoded.
 pub fn segment(text: &str) -> String {
     let mut path = String::with_capacity(text.len());
@@ -230,6 +262,22 @@ pub fn segment(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_that_no_controller_takes_is_not_sent_and_says_how_long_it_may_be() {
+        let home = tempfile::tempdir().unwrap();
+        let call = |length| {
+            let client = Client::new(home.path().join("pen.sock"));
+            client.call(Method::PUT, "/v1/config?file=x", Some(" ".repeat(length))).unwrap_err()
+        };
+        assert!(matches!(call(LONGEST_BODY), ClientError::NoController { .. }));
+        let error = call(LONGEST_BODY + 1).as_api_error();
+        assert_eq!((error.code, error.code.exit_status()), (ErrorCode::Invalid, 1));
+        for word in ["/v1/config is 16.1 MiB", "takes 16 MiB", "about 700000 prefixes"] {
+            assert!(error.message.contains(word), "{error}");
+        }
+        assert!(error.hint.starts_with("give shorter lists"), "{error}");
+    }
 
     #[test]
     fn odd_names_stay_one_segment() {

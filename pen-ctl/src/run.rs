@@ -147,7 +147,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), CliError> {
     let file = usable(file, &store, &journal)?;
     let wanted = wanted(&store, file.as_ref())?;
     let chosen = choice::choose(&facts(global, args, file.as_ref(), &store)).map_err(CliError::failed)?;
-    obeys(&wanted, &store, chosen.kind)?;
+    obeys(&wanted, &store, file.as_ref(), chosen.kind)?;
     if wanted != *store.desired() && chosen.kind == dataplane::Kind::Xdp {
         own_address::refuse(store.desired(), &wanted, &platform::links(&runtime)?).map_err(CliError::from)?;
     }
@@ -238,9 +238,30 @@ fn facts(global: &Global, args: &RunArgs, file: Option<&File>, store: &Store) ->
 }
 
 /// Refuses a state that breaks the rules of the data plane to be: what will be wanted, and what may come back.
-fn obeys(wanted: &Desired, store: &Store, kind: dataplane::Kind) -> Result<(), ApiError> {
-    validate::desired(wanted, kind)?;
+fn obeys(
+    wanted: &Desired,
+    store: &Store,
+    file: Option<&File>,
+    kind: dataplane::Kind,
+) -> Result<(), ApiError> {
+    let from_file = file.is_some_and(|file| file.applies(store));
+    validate::desired(wanted, kind)
+        .map_err(|error| if from_file { error } else { nobody_to_change_it(error, kind) })?;
     store.trial().map_or(Ok(()), |trial| validate::desired(&trial.before, kind))
+}
+
+/// The same refusal of a state that is stored: what its hint says to change, no controller is there to change.
+pub(crate) fn nobody_to_change_it(error: ApiError, kind: dataplane::Kind) -> ApiError {
+    let (own, other) = match kind {
+        dataplane::Kind::Xdp => ("xdp", "proxy"),
+        dataplane::Kind::Proxy => ("proxy", "xdp"),
+    };
+    let hint = format!(
+        "{}: the stored state says so, so change it under `pen-ctl run --dataplane {other}`, or start from a file that does \
+         without (`pen-ctl run --dataplane {own} -c FILE`)",
+        error.hint
+    );
+    ApiError { hint, ..error }
 }
 
 /// Opens the state; a damaged one only stands in the way of a start that was not told what to do about what is there.

@@ -219,7 +219,11 @@ impl View {
         client: IpAddr,
         remembered: Option<Option<BackendAddress>>,
     ) -> Result<ClientOfService, ApiError> {
+        let list = service.access();
+        let access = (!list.is_empty()).then(|| list.admission(client));
         let (backend, by) = match remembered {
+            // Asked before anything else: whom it refuses no memory lets in.
+            _ if access.is_some_and(|access| !access.admitted) => (None, DecidedBy::Access),
             Some(backend) => (backend, DecidedBy::Memory),
             None if service.affinity != Affinity::Client => (None, DecidedBy::Flow),
             None if service.scheduler == Scheduler::RoundRobin => (None, DecidedBy::Turn),
@@ -229,7 +233,7 @@ impl View {
                 None => (None, DecidedBy::Nobody),
             },
         };
-        Ok(ClientOfService { service: service.name.clone(), vip: service.vip, backend, by })
+        Ok(ClientOfService { service: service.name.clone(), vip: service.vip, backend, by, access })
     }
 
     /// Forgets the memories of a selection, those that do not count any more, too, and tells `progress` meanwhile.

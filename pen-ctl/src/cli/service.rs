@@ -170,6 +170,8 @@ impl Flags {
     fn add_to(self, keys: Keys, about: &str) -> Result<Keys, CliError> {
         let listed =
             |flag, text: Option<String>| text.map(|text| prefixes::list(about, flag, &text)).transpose();
+        let trusted =
+            self.proxy_protocol_from.map(|text| prefixes::typed(about, "proxy-protocol-from", &text));
         Ok(keys
             .set("affinity", self.affinity)
             .set("scheduler", self.scheduler)
@@ -193,7 +195,7 @@ impl Flags {
             .set("stubborn", self.stubborn)
             .set("transparent", self.transparent)
             .set_unless("proxy_protocol", self.proxy_protocol, "none")
-            .set("proxy_protocol_from", self.proxy_protocol_from.map(|text| prefixes::typed(&text)))
+            .set("proxy_protocol_from", trusted.transpose()?)
             .set("on_down", self.on_down))
     }
 }

@@ -125,6 +125,7 @@ fn values_that_cannot_be_are_told_with_what_can() {
     says("flood_inserts_per_cpu = 1000000001", "1:25", "0 to 1000000000");
     says("http = \"localhost:9080\"", "1:8", "127.0.0.1:9080 or [::1]:9080");
     says("http = 9080", "1:8", "string");
+    says(&format!("{service}deny = [\"@/etc/pen/deny.txt\"]"), "4:9", "on the command line read a file");
     says(&format!("{service}rate_limit = 5"), "4:14", "a table such as { packets = 10000, flows = 100 }");
     says(
         &format!("{service}rate_limit = {{ packets = 1, speed = 2 }}"),

@@ -254,10 +254,15 @@ impl Service {
             tracking_timeout: self.tracking_timeout,
             transition: self.transition,
             on_empty: self.on_empty,
-            access: AccessList { allow: self.allow.clone(), deny: self.deny.clone() },
+            access: self.access(),
             rate_limit: self.rate_limit,
             proxy: (kind == Kind::Proxy).then(|| self.proxy_settings()),
         }
+    }
+
+    /// Who may use it.
+    pub fn access(&self) -> AccessList {
+        AccessList { allow: self.allow.clone(), deny: self.deny.clone() }
     }
 
     /// What only the proxy acts on.

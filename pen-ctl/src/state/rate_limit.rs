@@ -42,7 +42,8 @@ impl Table {
         let flows = rate("flows", self.flows, self.flows_burst)?;
         if packets.is_none() && flows.is_none() {
             return Err(TextError(
-                "a rate limit of nothing limits nobody; give `packets` or `flows`, or leave rate_limit out"
+                "a rate limit of nothing limits nobody; give `packets` or `flows`, or leave rate_limit out (on the command \
+                 line `--rate-limit none`)"
                     .into(),
             ));
         }
@@ -85,7 +86,7 @@ impl FromStr for RateLimit {
         let mut table = Map::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let shown = part.escape_debug();
-            let wrong = |why: &str| TextError(format!("rate limit: `{shown}` {why}"));
+            let wrong = |why: &str| TextError(format!("`{shown}` {why}"));
             let (key, word) = part
                 .split_once('=')
                 .ok_or_else(|| wrong("is not key=value; write it as in packets=10000,flows=100"))?;
@@ -96,8 +97,17 @@ impl FromStr for RateLimit {
                     key.escape_debug()
                 )));
             }
-            let number: u64 =
-                word.parse().map_err(|_| wrong("is not a number; write it as in packets=10000"))?;
+            if word.contains([' ', '\t', ';']) {
+                return Err(wrong(
+                    "is more than one key; separate them by commas, as in packets=10000,flows=100",
+                ));
+            }
+            if !is_whole(word) {
+                return Err(wrong("is not a number; write it as in packets=10000"));
+            }
+            // Too large even for this: no range holds it.
+            let number: i64 =
+                word.parse().map_err(|_| TextError(text::number::out_of_range(key, word, range(key))))?;
             if table.insert(key.to_owned(), number.into()).is_some() {
                 return Err(wrong("is said twice; leave one of them out"));
             }
@@ -105,6 +115,22 @@ impl FromStr for RateLimit {
         let table: Table =
             serde_json::from_value(table.into()).map_err(|error| TextError(error.to_string()))?;
         table.limit()
+    }
+}
+
+/// Whether that is a whole number, of whatever size.
+fn is_whole(word: &str) -> bool {
+    let digits = word.strip_prefix(['-', '+']).unwrap_or(word);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What the number of a key may be.
+fn range(key: &str) -> text::number::Range {
+    match key {
+        "packets" | "flows" => text::number::RATE,
+        "prefix_v4" => text::number::PREFIX_V4,
+        "prefix_v6" => text::number::PREFIX_V6,
+        _ => text::number::BURST,
     }
 }
 

@@ -177,6 +177,36 @@ fn one_client_is_shown_with_what_each_service_would_do_with_it() {
 }
 
 #[test]
+fn a_client_that_is_refused_goes_nowhere_whatever_is_remembered_of_it() {
+    let plane = plane(vec![client(1, 12, 5), client(2, 12, 5), client(3, 12, 5)]);
+    let told = |n: u8, allow: &[&str], deny: &[&str]| {
+        let list = |all: &[&str]| all.iter().map(|text| text.parse::<IpNet>().unwrap()).collect();
+        let web = Service { allow: list(allow), deny: list(deny), ..service("web", 80) };
+        let shown =
+            View::new(plane.clone().clients().unwrap(), &[web], NOW).show([192, 0, 2, n].into(), &GO_ON);
+        let one = shown.unwrap().services.remove(0);
+        let access = one.access.map(|access| (access.admitted, access.prefix.map(|net| net.to_string())));
+        (one.backend.is_some(), one.by, access)
+    };
+    let refused = |prefix: Option<&str>| (false, DecidedBy::Access, Some((false, prefix.map(str::to_owned))));
+    let let_in = |prefix: Option<&str>| (true, DecidedBy::Memory, Some((true, prefix.map(str::to_owned))));
+    assert_eq!(told(1, &[], &[]), (true, DecidedBy::Memory, None));
+    assert_eq!(told(1, &[], &["192.0.2.1/32"]), refused(Some("192.0.2.1/32")));
+    assert_eq!(told(2, &[], &["192.0.2.1/32"]), let_in(None));
+    // The longest prefix decides, of whichever list it is.
+    let nested = (["192.0.2.0/24", "192.0.2.1/32"], ["192.0.0.0/16", "192.0.2.0/30"]);
+    assert_eq!(told(1, &nested.0, &nested.1), let_in(Some("192.0.2.1/32")));
+    assert_eq!(told(2, &nested.0, &nested.1), refused(Some("192.0.2.0/30")));
+    // Where somebody is allowed, everybody else is refused, those of the other family too.
+    assert_eq!(told(1, &["10.0.0.0/8"], &[]), refused(None));
+    assert_eq!(told(1, &["2001:db8::/32"], &[]), refused(None));
+    assert_eq!(told(1, &[], &["::/0"]), let_in(None));
+    let document =
+        serde_json::to_value(crate::dataplane::Admission { admitted: false, prefix: None }).unwrap();
+    assert_eq!(document, serde_json::json!({"admitted": false, "prefix": null}));
+}
+
+#[test]
 fn a_reading_ends_when_it_is_told_to() {
     let plane = plane(some());
     let list = view(&plane).list(&Selection::default(), true, Order::Seen, 100, &AtomicBool::new(true));

@@ -59,6 +59,29 @@ fn a_state_that_ran_as_xdp_is_never_a_proxy_by_itself() {
 }
 
 #[test]
+fn a_stored_state_that_breaks_the_proxys_rules_is_refused_with_the_ways_out() {
+    let mut pen = Pen::new();
+    let vip = pen.at(1, 8080);
+    let pid = pen.start("--dataplane proxy");
+    pen.ok(&format!("service add web {vip}/tcp"));
+    pen.ok("stop");
+    pen.await_end(pid);
+    let state = pen.state().join("state.json");
+    let text = std::fs::read_to_string(&state).unwrap();
+    // As one that ran as XDP left it.
+    let text = text.replace(&vip.to_string(), "192.0.2.1:8080");
+    let limited = text.replace("\"name\": \"web\",", "\"name\": \"web\", \"rate_limit\": {\"packets\": 5},");
+    assert!(limited.contains("rate_limit"), "{limited}");
+    std::fs::write(&state, limited).unwrap();
+    let ways = ["service web: `rate_limit`", "run --dataplane xdp", "run --dataplane proxy -c FILE"];
+    pen.refused("run --dataplane proxy", &ways);
+    // The way out without XDP is one.
+    let file = pen.write("all.toml", &format!("[[service]]\nname = \"web\"\nvip = \"{vip}/tcp\"\n"));
+    pen.start(&format!("--dataplane proxy -c {file}"));
+    assert_eq!(pen.status().services.len(), 1);
+}
+
+#[test]
 fn what_is_about_packets_is_refused_with_the_reason() {
     let mut pen = Pen::new();
     pen.start("--dataplane proxy");

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataplane::{BackendAddress, ServiceKey};
+use crate::dataplane::{Admission, BackendAddress, ServiceKey};
 
 /// Clients that are remembered, some or all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,16 +76,21 @@ pub struct ClientOfService {
     pub service: String,
     /// Its VIP, port and protocol.
     pub vip: ServiceKey,
-    /// The backend of its next packet; absent where that is not known.
+    /// The backend of its next packet; absent where that is not known, or there is none.
     pub backend: Option<BackendAddress>,
     /// What decides.
     pub by: DecidedBy,
+    /// What the service's access list says of it; absent where it has none.
+    #[serde(default)]
+    pub access: Option<Admission>,
 }
 
 /// What decides where a client's packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecidedBy {
+    /// The access list, which refuses it.
+    Access,
     /// The memory of this client.
     Memory,
     /// Its slot in the service's table.

@@ -31,15 +31,8 @@ pub fn list(list: &ClientList, view: View) -> String {
 pub fn one(client: &ClientShow, view: View) -> String {
     let mut next = Table::new(&["SERVICE", "VIP", "NEXT PACKET GOES TO", "BECAUSE"]);
     for service in &client.services {
-        let ClientOfService { service, vip, backend, by } = service;
-        let why = match by {
-            DecidedBy::Memory => Cell::new("remembered").tone(Tone::Good),
-            DecidedBy::Slot => Cell::new("newcomer: by its slot"),
-            DecidedBy::Flow => Cell::new("each flow goes by itself"),
-            DecidedBy::Turn => Cell::new("newcomer: whose turn it is"),
-            DecidedBy::Connections => Cell::new("newcomer: who has the fewest connections"),
-            DecidedBy::Nobody => Cell::new("nobody serves").tone(Tone::Bad),
-        };
+        let why = because(service);
+        let ClientOfService { service, vip, backend, .. } = service;
         let backend = backend.map_or_else(|| "-".to_owned(), |backend| backend.to_string());
         next.row(vec![Cell::new(service), Cell::new(vip.to_string()), Cell::new(backend), why]);
     }
@@ -58,6 +51,32 @@ pub fn one(client: &ClientShow, view: View) -> String {
         text.push_str(&format!("  the latest {} of {}\n", number(shown), number(client.total)));
     }
     text
+}
+
+/// Why a client's next packet goes there, or nowhere.
+fn because(service: &ClientOfService) -> Cell {
+    let prefix = service.access.and_then(|access| access.prefix);
+    let why = match service.by {
+        DecidedBy::Access => match prefix {
+            Some(prefix) => return Cell::new(format!("refused: in deny {prefix}")).tone(Tone::Bad),
+            None => return Cell::new("refused: in no prefix of allow").tone(Tone::Bad),
+        },
+        DecidedBy::Memory => "remembered",
+        DecidedBy::Slot => "newcomer: by its slot",
+        DecidedBy::Flow => "each flow goes by itself",
+        DecidedBy::Turn => "newcomer: whose turn it is",
+        DecidedBy::Connections => "newcomer: who has the fewest connections",
+        DecidedBy::Nobody => "nobody serves",
+    };
+    let cell = match prefix {
+        Some(prefix) => Cell::new(format!("{why}; in allow {prefix}")),
+        None => Cell::new(why),
+    };
+    match service.by {
+        DecidedBy::Memory => cell.tone(Tone::Good),
+        DecidedBy::Nobody => cell.tone(Tone::Bad),
+        _ => cell,
+    }
 }
 
 /// What forgetting came to, in a line.
@@ -116,6 +135,7 @@ mod tests {
 
     use super::*;
     use crate::cli::render::Style;
+    use crate::dataplane::Admission;
 
     fn view() -> View {
         View { now: SystemTime::UNIX_EPOCH, style: Style { colour: false } }
@@ -167,6 +187,7 @@ CLIENT     SERVICE  BACKEND         SEEN
             vip: vip.parse().unwrap(),
             backend: backend.map(Into::into),
             by,
+            access: None,
         };
         let client = ClientShow {
             address: [192, 0, 2, 1].into(),
@@ -181,6 +202,31 @@ CLIENT     SERVICE  BACKEND         SEEN
         assert!(shown.contains("web      10.0.0.100:80/tcp  10.0.0.11            remembered"), "{shown}");
         assert!(shown.contains("dns      10.0.0.100:53/udp  -                    nobody serves"), "{shown}");
         assert!(shown.contains("\nRemembered\n  CLIENT"), "{shown}");
+    }
+
+    #[test]
+    fn a_client_that_is_refused_reads_by_which_list_and_one_that_is_let_in_too() {
+        let of = |by, admitted, prefix: Option<&str>| {
+            let access = Some(Admission { admitted, prefix: prefix.map(|text| text.parse().unwrap()) });
+            let vip = "10.0.0.100:80/tcp".parse().unwrap();
+            let service = ClientOfService { service: "web".into(), vip, backend: None, by, access };
+            let address = [192, 0, 2, 1].into();
+            one(&ClientShow { address, services: vec![service], remembered: vec![], total: 0 }, view())
+        };
+        for (by, admitted, prefix, told) in [
+            (
+                DecidedBy::Access,
+                false,
+                Some("192.0.2.0/24"),
+                "  -                    refused: in deny 192.0.2.0/24\n",
+            ),
+            (DecidedBy::Access, false, None, "refused: in no prefix of allow\n"),
+            (DecidedBy::Memory, true, Some("192.0.2.1/32"), "remembered; in allow 192.0.2.1/32\n"),
+            (DecidedBy::Slot, true, None, "newcomer: by its slot\n"),
+        ] {
+            let shown = of(by, admitted, prefix);
+            assert!(shown.contains(told), "{shown}");
+        }
     }
 
     #[test]

@@ -145,7 +145,20 @@ fn over_tcp(stage: &Stage) -> Vec<Row> {
 fn too_much(stage: &Stage) -> Vec<Row> {
     let long = " ".repeat((16 << 20) + 1);
     vec![
-        stage.asked("POST /v1/services", &long, "the body is longer than", "16777216 bytes", "send less"),
+        stage.asked(
+            "POST /v1/services",
+            &long,
+            "is 16.1 MiB long and a controller takes 16 MiB",
+            "the request to /v1/services",
+            "give shorter lists",
+        ),
+        // Whoever does not count before.
+        copied(
+            "the body is longer than 16777216 bytes; send less",
+            "the body is longer than",
+            "16777216 bytes",
+            "send less",
+        ),
         copied(
             "the body did not come within 30s; send it faster",
             "did not come within 30s",

@@ -76,6 +76,12 @@ fn services(stage: &Stage) -> Vec<Row> {
             "service x: ",
             "use tracking `full`, or limit `packets`",
         ),
+        stage.typed(
+            "service set dns --rate-limit flows=10 --affinity none",
+            "affinity `none` remembers nobody",
+            "service dns: rate_limit: `flows` of a UDP service",
+            "use affinity `client` or `flow`, or limit `packets`",
+        ),
         add("--transition 0", "transition = 0s is too short", "use at least 1s"),
         stage.typed(
             "service add web 10.0.0.102:80/tcp",

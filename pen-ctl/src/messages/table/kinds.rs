@@ -1,7 +1,8 @@
 //! What one data plane refuses and the other takes, and what the proxy cannot connect.
 
-use super::super::{Row, refused};
+use super::super::{Row, refused, row};
 use crate::dataplane::Kind;
+use crate::run;
 use crate::state::desired::Desired;
 use crate::state::spec::ServiceSpec;
 use crate::state::validate;
@@ -116,7 +117,23 @@ fn proxy() -> Vec<Row> {
             "leave them out",
         ),
         nobody(),
+        stored(),
     ]
+}
+
+/// What a start says of a stored state that ran as something else.
+fn stored() -> Row {
+    let spec: ServiceSpec =
+        toml::from_str(&format!("name = 'web'\n{TCP}\nrate_limit = 'packets=5'")).unwrap();
+    let state = Desired { services: vec![spec.complete().unwrap()], ..Desired::new(1) };
+    let error = validate::desired(&state, Kind::Proxy).unwrap_err();
+    row(
+        run::nobody_to_change_it(error, Kind::Proxy),
+        "the stored state says so",
+        "service web",
+        "change it under `pen-ctl run --dataplane xdp`, or start from a file that does without (`pen-ctl run \
+         --dataplane proxy -c FILE`)",
+    )
 }
 
 /// What only a stored state can hold.

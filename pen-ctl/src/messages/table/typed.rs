@@ -67,6 +67,43 @@ fn addresses(stage: &Stage) -> Vec<Row> {
             "service web: proxy_protocol_from: `10.0.0.1/8`",
             "write 10.0.0.0/8 or 10.0.0.1",
         ),
+        stage.typed_words(
+            &["service", "set", "web", "--allow", ""],
+            "names no prefix",
+            "service web: --allow",
+            "to take the list away write --allow none",
+        ),
+        stage.typed(
+            "service add x 10.0.0.101:80/tcp --proxy-protocol-from ,",
+            "names no prefix",
+            "service x: --proxy-protocol-from",
+            "to take the list away write --proxy-protocol-from none",
+        ),
+        stage.typed(
+            "service set web --deny /etc/pen/deny.txt",
+            "is neither an address nor a prefix",
+            "service web: deny: `/etc/pen/deny.txt`",
+            "to read them from that file write --deny @/etc/pen/deny.txt",
+        ),
+        stage.typed(
+            "service set web --deny 10.0.0.0/8,@/etc/pen/deny.txt",
+            "stands among other prefixes",
+            "service web: deny: `@/etc/pen/deny.txt`",
+            "give either prefixes or one @FILE",
+        ),
+        stage.typed(
+            "service set web --allow @",
+            "lacks the name of a file",
+            "service web: --allow @",
+            "write it as --allow @/etc/pen/prefixes.txt",
+        ),
+        stage.asked(
+            "PATCH /v1/services/web",
+            r#"{"deny":["@/etc/pen/deny.txt"]}"#,
+            "only --allow and --deny on the command line read a file",
+            "`@/etc/pen/deny.txt`",
+            "write the prefixes themselves",
+        ),
         stage.typed(
             "service set web --allow @/nonexistent/list",
             "cannot be read: No such file or directory",
@@ -188,20 +225,55 @@ fn times_and_kinds(stage: &Stage) -> Vec<Row> {
 }
 
 fn rate_limits(stage: &Stage) -> Vec<Row> {
-    let limit = |text: &str, what, to_do: &'static str| {
-        let on = "service web: ";
-        stage.typed(&format!("service set web --rate-limit {text}"), what, on, to_do)
+    let limit = |text: &str, what, on: &str, to_do: &'static str| {
+        let on = format!("service web: {on}");
+        stage.typed_words(&["service", "set", "web", "--rate-limit", text], what, on, to_do)
     };
+    let range = "use 1 to 10000000, leave it out, or have no limit at all with `none`";
     vec![
-        limit("packets", "rate limit: `packets` is not key=value", "write it as in packets=10000,flows=100"),
-        limit("packets=many", "rate limit: `packets=many` is not a number", "write it as in packets=10000"),
-        limit("packets=1,packets=2", "rate limit: `packets=2` is said twice", "leave one of them out"),
-        limit("speed=1", "a rate limit has no key `speed`", "known are packets, flows, packets_burst"),
-        limit("packets=0", "packets 0 is out of range", "use 1 to 10000000"),
-        limit("prefix_v4=24", "a rate limit of nothing limits nobody", "give `packets` or `flows`"),
+        limit(
+            "packets",
+            "is not key=value",
+            "rate_limit: `packets`",
+            "write it as in packets=10000,flows=100",
+        ),
+        limit(
+            "packets=many",
+            "is not a number",
+            "rate_limit: `packets=many`",
+            "write it as in packets=10000",
+        ),
+        limit("packets=1,packets=2", "is said twice", "rate_limit: `packets=2`", "leave one of them out"),
+        limit(
+            "packets=5 flows=3",
+            "is more than one key",
+            "rate_limit: `packets=5 flows=3`",
+            "separate them by commas",
+        ),
+        limit(
+            "speed=1",
+            "a rate limit has no key `speed`",
+            "rate_limit: ",
+            "known are packets, flows, packets_burst",
+        ),
+        limit("packets=0", "is out of range", "rate_limit: packets 0", range),
+        limit("packets=-1", "is out of range", "rate_limit: packets -1", range),
+        limit(
+            "flows=99999999999999999999",
+            "is out of range",
+            "rate_limit: flows 99999999999999999999",
+            range,
+        ),
+        limit(
+            "",
+            "a rate limit of nothing limits nobody",
+            "a rate limit",
+            "give `packets` or `flows`, or leave rate_limit out (on the command line `--rate-limit none`)",
+        ),
         limit(
             "flows=1,packets_burst=5",
             "`packets_burst` is how far `packets` may be exceeded",
+            "rate_limit: ",
             "give `packets`, too",
         ),
     ]

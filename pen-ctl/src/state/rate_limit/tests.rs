@@ -51,13 +51,21 @@ fn a_limit_without_a_rate_or_out_of_range_is_refused() {
         ("flows=1,flows_burst=10000001", "1 to 10000000"),
         ("packets=1,prefix_v4=33", "0 to 32"),
         ("packets=1,prefix_v6=129", "0 to 128"),
-        ("packets=18446744073709551615", "1 to 10000000"),
+        ("packets=18446744073709551615", "packets 18446744073709551615 is out of range; use 1 to 10000000"),
+        ("flows=1,packets_burst=99999999999999999999", "packets_burst 99999999999999999999 is out of range"),
+        ("packets=1,prefix_v6=99999999999999999999", "0 to 128"),
+        ("packets=-1", "packets -1 is out of range; use 1 to 10000000"),
+        ("packets=0", "`none` on the command line"),
+        ("", "`--rate-limit none`"),
     ] {
         refused(text, range);
     }
     refused("packets", "is not key=value");
     refused("packets=many", "is not a number");
-    refused("packets=-1", "is not a number");
+    refused("packets=-", "is not a number");
+    refused("packets=", "is not a number");
+    refused("packets=5 flows=3", "`packets=5 flows=3` is more than one key; separate them by commas");
+    refused("packets=5;flows=3", "separate them by commas");
     refused("packets=1,packets=2", "said twice");
     refused("speed=1", "known are packets, flows");
 }

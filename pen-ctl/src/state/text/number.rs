@@ -4,19 +4,39 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-struct InRange<T>(&'static str, i64, i64, std::marker::PhantomData<T>);
+/// The least and the most that a number may be, and what else can be done than to use one of these.
+#[derive(Clone, Copy)]
+pub(crate) struct Range(i64, i64, &'static str);
+
+/// Packets or flows a second.
+pub(crate) const RATE: Range =
+    Range(1, 10_000_000, ", leave it out, or have no limit at all with `none` on the command line");
+/// How many at once.
+pub(crate) const BURST: Range = Range(1, 10_000_000, "");
+/// Bits of an IPv4 address.
+pub(crate) const PREFIX_V4: Range = Range(0, 32, "");
+/// Bits of an IPv6 address.
+pub(crate) const PREFIX_V6: Range = Range(0, 128, "");
+
+/// What is said of a number that is too small or too large.
+pub(crate) fn out_of_range(what: &str, number: impl fmt::Display, range: Range) -> String {
+    let Range(low, high, or_else) = range;
+    format!("{what} {number} is out of range; use {low} to {high}{or_else}")
+}
+
+struct InRange<T>(&'static str, Range, std::marker::PhantomData<T>);
 
 impl<T: TryFrom<i64>> Visitor<'_> for InRange<T> {
     type Value = Option<T>;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a number from {} to {}", self.1, self.2)
+        let Range(low, high, _) = self.1;
+        write!(f, "a number from {low} to {high}")
     }
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<Option<T>, E> {
-        let Self(what, low, high, _) = self;
+        let Self(what, range, _) = self;
+        let Range(low, high, _) = range;
         let value = T::try_from(number).ok().filter(|_| (low..=high).contains(&number));
-        value
-            .map(Some)
-            .ok_or_else(|| E::custom(format!("{what} {number} is out of range; use {low} to {high}")))
+        value.map(Some).ok_or_else(|| E::custom(out_of_range(what, number, range)))
     }
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Option<T>, E> {
         self.visit_i64(i64::try_from(number).unwrap_or(i64::MAX))
@@ -28,7 +48,15 @@ where
     D: Deserializer<'de>,
     T: TryFrom<i64>,
 {
-    d.deserialize_i64(InRange(what, low, high, std::marker::PhantomData))
+    within(d, what, Range(low, high, ""))
+}
+
+fn within<'de, D, T>(d: D, what: &'static str, range: Range) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<i64>,
+{
+    d.deserialize_i64(InRange(what, range, std::marker::PhantomData))
 }
 
 pub(crate) fn weight<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u16>, D::Error> {
@@ -78,32 +106,27 @@ pub(crate) fn panic<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u8>, D::Er
 }
 
 pub(crate) fn packets<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
-    rate(d, "packets")
+    within(d, "packets", RATE)
 }
 
 pub(crate) fn packets_burst<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
-    rate(d, "packets_burst")
+    within(d, "packets_burst", BURST)
 }
 
 pub(crate) fn flows<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
-    rate(d, "flows")
+    within(d, "flows", RATE)
 }
 
 pub(crate) fn flows_burst<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
-    rate(d, "flows_burst")
-}
-
-/// Of packets or flows a second, or how many at once.
-fn rate<'de, D: Deserializer<'de>>(d: D, what: &'static str) -> Result<Option<u32>, D::Error> {
-    in_range(d, what, 1, 10_000_000)
+    within(d, "flows_burst", BURST)
 }
 
 pub(crate) fn prefix_v4<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u8>, D::Error> {
-    in_range(d, "prefix_v4", 0, 32)
+    within(d, "prefix_v4", PREFIX_V4)
 }
 
 pub(crate) fn prefix_v6<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u8>, D::Error> {
-    in_range(d, "prefix_v6", 0, 128)
+    within(d, "prefix_v6", PREFIX_V6)
 }
 
 pub(crate) fn flood_inserts_per_cpu<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {

@@ -18,6 +18,12 @@ pub fn prefix(text: &str) -> Result<IpNet, TextError> {
     let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     net.ok_or_else(|| {
         let shown = text.escape_debug();
+        if text.starts_with('@') {
+            return TextError(format!(
+                "`{shown}` is neither an address nor a prefix: only --allow and --deny on the command line read a file; \
+                 write the prefixes themselves"
+            ));
+        }
         TextError(format!("`{shown}` is neither an address nor a prefix; write 192.0.2.7 or 192.0.2.0/24"))
     })
 }

@@ -7,7 +7,7 @@ use pen_common::abi;
 
 use super::wrong;
 use crate::api::ApiError;
-use crate::dataplane::{Prefixes, Protocol, Tracking};
+use crate::dataplane::{Affinity, Prefixes, Protocol, Tracking};
 use crate::state::desired::Service;
 
 /// Checks who may use a service, and how much of it.
@@ -15,6 +15,13 @@ pub(super) fn guard(service: &Service) -> Result<(), ApiError> {
     access(service)?;
     let flows = service.rate_limit.is_some_and(|limit| limit.flows.is_some());
     match (service.vip.protocol, service.tracking) {
+        // Tracking is off then, whatever was said.
+        (Protocol::Udp, _) if flows && service.affinity == Affinity::None => Err(wrong(
+            service,
+            "rate_limit: `flows` of a UDP service needs memory, and affinity `none` remembers nobody: a datagram is of a \
+             new flow if nobody remembers it",
+            "use affinity `client` or `flow`, or limit `packets`",
+        )),
         (Protocol::Udp, Tracking::Transitions | Tracking::Off) if flows => Err(wrong(
             service,
             "rate_limit: `flows` of a UDP service goes with tracking `full` only: a datagram is of a new flow if nobody \

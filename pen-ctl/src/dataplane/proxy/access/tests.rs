@@ -78,6 +78,8 @@ proptest! {
             let longest = around.max_by_key(|(net, _)| net.prefix_len());
             let expected = longest.map_or(list.allow.is_empty(), |(_, may)| *may);
             prop_assert_eq!(access.admits(client), expected, "{}", client);
+            let told = list.admission(client);
+            prop_assert_eq!((told.admitted, told.prefix), (expected, longest.map(|(net, _)| *net)), "{}", client);
         }
     }
 }

@@ -52,8 +52,12 @@ fn new_flows_of_udp_are_told_by_who_is_remembered() {
     let udp = |keys: &str| ServiceSpec { vip: "10.0.0.100:53/udp".parse().ok(), ..service(keys) };
     desired(&with(&[udp("rate_limit = { flows = 5 }")]), Kind::Xdp).unwrap();
     desired(&with(&[udp("rate_limit = { packets = 5 }\ntracking = 'off'")]), Kind::Xdp).unwrap();
-    for less in ["tracking = 'transitions'", "tracking = 'off'", "affinity = 'none'"] {
-        service_refused(udp(&format!("{less}\nrate_limit = {{ flows = 5 }}")), "tracking `full`");
+    for (less, why) in [
+        ("tracking = 'transitions'", "use tracking `full`"),
+        ("tracking = 'off'", "use tracking `full`"),
+        ("affinity = 'none'", "use affinity `client` or `flow`"),
+    ] {
+        service_refused(udp(&format!("{less}\nrate_limit = {{ flows = 5 }}")), why);
     }
     fine("rate_limit = { flows = 5 }\ntracking = 'off'");
 }
