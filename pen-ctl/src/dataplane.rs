@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 pub use address::{BackendAddress, UnixPath, VipAddress};
 pub use counts::{Counters, Inserted, TableUse, TrackingUse, Traffic};
 pub use guard::{
-    AccessList, NewestRefused, Prefixes, Rate, RateLimit, RefusedClients, RefusedPackets, Suppression,
+    AccessList, FloodLimits, NewestRefused, Prefixes, Rate, RateLimit, RefusedClients, RefusedPackets,
+    Suppression,
 };
 pub use kind::{
     Choice, Connections, Kind, OnDown, ProxyBackend, ProxyProtocol, ProxySettings, ServiceConnections,

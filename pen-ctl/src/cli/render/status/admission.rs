@@ -20,11 +20,15 @@ fn count(RefusedCount { packets, last, seconds_ago }: RefusedCount) -> String {
 
 /// What there is to say of floods; nothing where there was none.
 pub(super) fn flood(flood: Option<FloodDocument>, view: View) -> String {
-    let Some(FloodDocument { active, suppressed, last_seconds_ago }) = flood else { return String::new() };
+    let Some(flood) = flood else { return String::new() };
+    let FloodDocument { active, suppressed, suppressed_now, last_seconds_ago } = flood;
     let ago = last_seconds_ago.map_or_else(String::new, |ago| format!(", the last {} ago", span(ago.into())));
     match (active, suppressed) {
         (true, _) => {
-            let line = format!("  flood: newcomers are not remembered now, {} so far", number(suppressed));
+            let line = format!(
+                "  flood: newcomers are not remembered now, {} so far",
+                number(suppressed_now.unwrap_or(suppressed))
+            );
             format!("{}\n", view.style.paint(Tone::Attention, &line))
         }
         (false, 0) => String::new(),
