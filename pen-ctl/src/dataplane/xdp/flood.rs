@@ -16,7 +16,7 @@ use crate::dataplane::{DataPlaneError, FloodLimits, Suppression};
 const PART_OF_TABLE: u32 = 8;
 
 impl XdpPlane {
-    /// Sets how many newcomers one CPU remembers a second; 0 = no such limit. Packets see both numbers at once.
+    /// Sets how many newcomers one CPU remembers a second; 0 = no limit, nor of all together. Packets see both numbers at once.
     pub(super) fn set_flood(&mut self, limit: u32) -> Result<(), DataPlaneError> {
         let word = self.flood_word(limit).map_err(|why| failure("set the limit of newcomers", why))?;
         self.flood_cell().store(word, Ordering::SeqCst);
