@@ -165,7 +165,7 @@ fn history(stage: &Stage) -> Vec<Row> {
 /// It takes hundreds of megabytes.
 fn too_large(on_trial: bool, to_do: &'static str) -> Row {
     let (path, bytes, most) = (PathBuf::from("/var/lib/pen/state.json"), 291 << 20, 256 << 20);
-    let what = "would have 305135616 bytes, 36700160 more than a start reads";
+    let what = "would have 305135616 bytes, 36700160 more than it may";
     row(
         StoreError::TooLarge { path, bytes, most, on_trial },
         what,

@@ -50,7 +50,7 @@ pub enum StoreError {
     },
     /// It would be larger than what a start reads; what was there before holds.
     #[error(
-        "state file {} would have {bytes} bytes, {} more than a start reads; nothing was changed: {}",
+        "state file {} would have {bytes} bytes, {} more than it may; nothing was changed: {}",
         .path.display(), .bytes.saturating_sub(*.most), shorten(*.on_trial)
     )]
     TooLarge {
