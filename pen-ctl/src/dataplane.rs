@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 pub use address::{BackendAddress, UnixPath, VipAddress};
 pub use counts::{Counters, Inserted, TableUse, TrackingUse, Traffic};
 pub use guard::{
-    AccessList, Admission, NewestRefused, Prefixes, Rate, RateLimit, RefusedClients, RefusedPackets,
-    Suppression,
+    AccessList, Admission, FloodLimits, NewestRefused, Prefixes, Rate, RateLimit, RefusedClients,
+    RefusedPackets, Suppression,
 };
 pub use kind::{
     Choice, Connections, Kind, OnDown, ProxyBackend, ProxyProtocol, ProxySettings, ServiceConnections,
@@ -225,7 +225,8 @@ pub struct InterfaceTarget {
 pub struct Target {
     /// Keys the choice of slots.
     pub seed: u64,
-    /// Newcomers that one CPU remembers a second; beyond that they are chosen for by slot alone. 0 = no such limit.
+    /// Newcomers that one CPU remembers a second; beyond that, or beyond an eighth of the
+    /// table on all together, they are chosen for by slot alone. 0 = neither limit.
     pub flood_inserts_per_cpu: u32,
     /// Interfaces that exist and should be attached, by name.
     pub interfaces: BTreeMap<String, InterfaceTarget>,
@@ -268,7 +269,7 @@ pub struct ObservedInterface {
 pub struct Observed {
     /// Keys the choice of slots.
     pub seed: u64,
-    /// Newcomers that one CPU remembers a second; 0 = no such limit.
+    /// Newcomers that one CPU remembers a second; 0 = no limit, that of all CPUs together included.
     pub flood_inserts_per_cpu: u32,
     /// Interfaces by name.
     pub interfaces: BTreeMap<String, ObservedInterface>,
@@ -281,7 +282,7 @@ pub struct Observed {
 pub enum Operation {
     /// Set the seed that keys the choice.
     SetSeed(u64),
-    /// Set how many newcomers one CPU remembers a second; 0 = no such limit.
+    /// Set how many newcomers one CPU remembers a second; 0 = no limit, that of all CPUs together included.
     SetFlood(u32),
     /// Attach to an interface, or record what changed about it (its MAC, whether it announces).
     Attach {

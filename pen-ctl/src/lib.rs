@@ -39,6 +39,7 @@ mod platform;
 mod program;
 pub mod run;
 pub mod server;
+mod shut_out;
 pub mod state;
 pub mod surroundings;
 pub mod target;

@@ -290,6 +290,12 @@ fn check_needs_neither_root_nor_a_controller() {
     let ended = run(&empty);
     assert_eq!(ended.status, 0);
     assert!(ended.stderr.contains("removes every service"), "{ended:?}");
+    let shut = place.path("shut.toml");
+    let service = "[[service]]\nname = \"web\"\nvip = \"10.0.0.100:80/tcp\"\nallow = [\"2001:db8::/32\"]\n";
+    std::fs::write(&shut, service).unwrap();
+    let ended = run(&shut);
+    assert_eq!(ended.status, 0);
+    assert!(ended.stderr.contains("service web: its `allow` has no IPv4 prefix"), "{ended:?}");
     run(&bad).refused(1, &["bad.toml:2:1", "intrefaces"]);
     run(&place.path("none.toml")).refused(1, &["none.toml"]);
 }

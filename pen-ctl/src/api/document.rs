@@ -177,7 +177,7 @@ pub struct ServiceDocument {
     pub packets: u64,
     /// Their bytes from the Ethernet header on.
     pub bytes: u64,
-    /// Frames that it refused; absent where it asks nothing of its clients.
+    /// Frames (in the proxy connections and datagrams) that it refused; absent where it asks nothing of its clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<RefusedDocument>,
     /// What only the proxy does for it; absent under XDP.

@@ -13,6 +13,7 @@ use crate::api::ApiError;
 use crate::api::document::CheckDocument;
 use crate::config::{self, Config};
 use crate::dataplane::{Choice, Kind};
+use crate::shut_out;
 use crate::state::desired::Desired;
 use crate::state::validate::{self, Fits};
 
@@ -57,7 +58,7 @@ pub fn check(global: &Global, args: &CheckArgs) -> Result<(), CliError> {
             Some(kind) => Some(kind),
             None => only_for(&desired)?,
         },
-        warnings: Vec::new(),
+        warnings: shut_out::warnings(&desired.services),
     };
     if held.interfaces == 0 && held.services == 0 {
         let empty = "it names neither interfaces nor services: applied, it removes every service there is";

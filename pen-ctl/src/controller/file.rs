@@ -11,6 +11,7 @@ use crate::dataplane;
 use crate::journal::Note;
 use crate::named_files;
 use crate::own_address;
+use crate::shut_out;
 use crate::state::desired::Desired;
 use crate::state::store::{self, Cause, Store};
 use crate::state::{difference, validate};
@@ -133,7 +134,8 @@ impl Controller {
         });
         let own = own_address::warnings(&desired.services, &self.seen.links);
         let files = named_files::warnings(&desired.services);
-        absent.chain(empty).chain(tables).chain(own).chain(files).collect()
+        let shut_out = shut_out::warnings(&desired.services);
+        absent.chain(empty).chain(tables).chain(own).chain(files).chain(shut_out).collect()
     }
 
     /// Applies the controller's own file again, whether or not it differs.

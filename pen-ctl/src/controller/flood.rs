@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Controller;
 use crate::api::document::admission::FloodDocument;
 use crate::api::event::Kind;
-use crate::dataplane::Suppression;
+use crate::dataplane::{FloodLimits, Suppression};
 use crate::journal::Note;
 
 /// What is known of floods.
@@ -45,7 +45,7 @@ impl Controller {
             (None, true) => {
                 let at = self.clock.uptime();
                 self.flood.now = Some(Begun { at, before });
-                self.journal().warn(Note::new(Kind::Flood, BEGINS));
+                self.journal().warn(Note::new(Kind::Flood, format!("{}; {WAY_OUT}", begins(found.limits))));
             }
             (Some(begun), false) => {
                 let took = self.clock.uptime().saturating_sub(begun.at).as_secs();
@@ -61,7 +61,9 @@ impl Controller {
 
     /// What is known, as of the last look.
     pub(super) fn flood_document(&self) -> Option<FloodDocument> {
-        self.flood.seen.map(FloodDocument::from)
+        let Suppression { active, newcomers, last_seconds_ago, .. } = self.flood.seen?;
+        let suppressed_now = self.newcomers_now().filter(|_| active);
+        Some(FloodDocument { active, suppressed: newcomers, suppressed_now, last_seconds_ago })
     }
 
     /// The same as a data plane says it.
@@ -71,11 +73,30 @@ impl Controller {
 
     /// What somebody should know while one is on.
     pub(super) fn flood_warning(&self) -> Option<String> {
-        let seen = self.flood.seen.filter(|_| self.flood.now.is_some())?;
-        Some(format!("{BEGINS} ({} so far)", seen.newcomers))
+        let newcomers = self.newcomers_now()?;
+        let limits = self.flood.seen?.limits;
+        Some(format!("{} ({} so far); {WAY_OUT}", begins(limits), newcomers))
+    }
+
+    /// Newcomers that were not remembered in the flood that is on.
+    fn newcomers_now(&self) -> Option<u64> {
+        let (seen, begun) = (self.flood.seen?, self.flood.now.as_ref()?);
+        Some(seen.newcomers.saturating_sub(begun.before))
     }
 }
 
 /// What is said of one that is on.
-const BEGINS: &str = "a flood of newcomers, more than flood_inserts_per_cpu: they get backends by slot alone and are not \
-                      remembered; clients that are remembered stay where they are";
+fn begins(FloodLimits { per_cpu, in_all }: FloodLimits) -> String {
+    // What all CPUs may remember together is then less than any one of them may.
+    let first = if in_all <= per_cpu { ", the smaller" } else { "" };
+    format!(
+        "a flood of newcomers, more in a second than flood_inserts_per_cpu ({}) on one CPU, or than an eighth of \
+         tracking_clients ({}{first}) on all together: they get backends by slot alone and are not remembered, clients that \
+         are remembered stay",
+        per_cpu, in_all
+    )
+}
+
+/// What to do about it.
+const WAY_OUT: &str = "give the service that is flooded a `rate_limit`, or `deny` who floods it, or allow for more with a \
+                       larger tracking_clients (docs/operations.md)";

@@ -16,6 +16,7 @@ use crate::dataplane::{
 };
 use crate::named_files;
 use crate::own_address;
+use crate::shut_out;
 use crate::state::desired::{Backend, InterfaceSpec, Service};
 use crate::state::text;
 use crate::target::{bond, link_named};
@@ -109,6 +110,7 @@ impl Controller {
         warnings.extend(self.flood_warning());
         warnings.extend(own_address::warnings(&desired.services, &self.seen.links));
         warnings.extend(named_files::warnings(&desired.services));
+        warnings.extend(shut_out::warnings(&desired.services));
         warnings.extend(self.drain_trouble().map(str::to_owned));
         warnings.extend(self.http_warning());
         warnings.extend(self.file_warning());
@@ -228,6 +230,7 @@ impl Controller {
             warnings: own_address::warning(&service.vip, &self.seen.links)
                 .into_iter()
                 .chain(named_files::of_service(service))
+                .chain(shut_out::warning(service))
                 .collect(),
         }
     }

@@ -167,4 +167,15 @@ pub struct Suppression {
     pub newcomers: u64,
     /// How many seconds ago the last one came; `None` while there was none.
     pub last_seconds_ago: Option<u32>,
+    /// How many are too many.
+    pub limits: FloodLimits,
+}
+
+/// Newcomers that are remembered in a second; more are a flood. Both 0 = there are no floods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FloodLimits {
+    /// By one CPU.
+    pub per_cpu: u32,
+    /// By all of them together.
+    pub in_all: u32,
 }

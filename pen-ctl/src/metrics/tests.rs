@@ -104,7 +104,7 @@ fn snapshot() -> Snapshot {
         service_connections,
         counters: Some(counters),
         tracking: Some(TrackingDocument { tables, age_seconds: Some(3), ..TrackingDocument::default() }),
-        suppression: Some(Suppression { active: true, newcomers: 17, last_seconds_ago: Some(0) }),
+        suppression: Some(Suppression { active: true, newcomers: 17, ..Suppression::default() }),
         failures: 1,
     }
 }

@@ -25,11 +25,14 @@ use super::revision::Revision;
 use crate::dataplane::Kind;
 use crate::held_lock::HeldLock;
 use crate::metrics::timings::Timings;
-use files::{NotPut, put};
+use files::{LARGEST, NotPut, put};
 use history::{History, Present};
 use kept::Kept;
 
 const STATE_FILE: &str = "state.json";
+/// Bytes that what is asked for leaves free in a file: for what pen itself adds, as the id of the pins, or a note in the
+/// history. Where the state is as large as it may be, none of that fails.
+const ROOM: u64 = 64 << 10;
 
 /// Takes the lock of a state directory without reading what is in it: damaged state must not keep anyone from stopping.
 ///
@@ -49,6 +52,8 @@ pub struct Store {
     /// The file may say something else than `kept`, because writing failed: it is to be written again.
     unsettled: Option<String>,
     history: History,
+    /// Bytes that a file may have.
+    largest: u64,
     timings: Timings,
     /// The name of the desired state in `kept`, once somebody asked for it.
     revision: OnceCell<Revision>,
@@ -93,7 +98,8 @@ impl Store {
     ) -> Self {
         let (timings, revision) = (Timings::default(), OnceCell::new());
         let directory = directory.to_owned();
-        Self { directory, files, kept, fresh: false, unsettled: None, history, timings, revision, lock }
+        let (fresh, unsettled, largest) = (false, None, LARGEST);
+        Self { directory, files, kept, fresh, unsettled, history, largest, timings, revision, lock }
     }
 
     /// The desired state in a directory that nobody may be using, and what moved packets last: for looking, without
@@ -127,7 +133,7 @@ impl Store {
 
     /// Makes another desired state durable. When this fails the old one holds, here and on disk.
     pub fn replace(&mut self, desired: Desired) -> Result<(), StoreError> {
-        self.write(Kept { desired, ..self.kept.clone() })
+        self.write_asked(Kept { desired, ..self.kept.clone() })
     }
 
     /// The same for the contents of a file, together with its digest; on trial until `trial` says.
@@ -140,7 +146,7 @@ impl Store {
         let taken_back = self.kept.taken_back.clone().filter(|taken_back| taken_back != digest);
         let applied = Some(digest.to_owned());
         let trial = trial.map(|time| self.trial_from_now(time));
-        self.write(Kept { desired, applied, taken_back, trial, ..self.kept.clone() })
+        self.write_asked(Kept { desired, applied, taken_back, trial, ..self.kept.clone() })
     }
 
     /// The same for an earlier state and the digest of the file that was applied last then.
@@ -151,13 +157,13 @@ impl Store {
         trial: Option<TrialTime>,
     ) -> Result<(), StoreError> {
         let trial = trial.map(|time| self.trial_from_now(time));
-        self.write(Kept { trial, ..self.kept.back_to(desired, applied) })
+        self.write_asked(Kept { trial, ..self.kept.back_to(desired, applied) })
     }
 
     /// Writes again what could not be written; says why if it still cannot.
     pub fn settle(&mut self) -> Option<&str> {
         if self.unsettled.is_some() {
-            self.unsettled = match self.put(&self.kept) {
+            self.unsettled = match self.put(&self.kept.to_text()) {
                 Ok(()) => None,
                 Err(NotPut { source, .. }) => Some(self.lags_behind(&source)),
             };
@@ -252,11 +258,27 @@ impl Store {
         }
     }
 
+    /// [`Store::write`] of what somebody asked for: it leaves [`ROOM`].
+    fn write_asked(&mut self, kept: Kept) -> Result<(), StoreError> {
+        self.write_within(kept, self.largest.saturating_sub(ROOM))
+    }
+
     /// Makes `kept` what holds, here and on disk; or nothing, when that fails: if the new file may be there, the old one
     /// is put back, and where not even that works, later ([`Store::settle`]).
     fn write(&mut self, kept: Kept) -> Result<(), StoreError> {
+        self.write_within(kept, self.largest)
+    }
+
+    /// The same, unless the file would have more than `most` bytes: it could not be read again.
+    fn write_within(&mut self, kept: Kept, most: u64) -> Result<(), StoreError> {
         self.keep_lock()?;
-        match self.put(&kept) {
+        let text = kept.to_text();
+        let bytes = text.len() as u64;
+        if bytes > most {
+            let (path, on_trial) = (self.directory.join(STATE_FILE), kept.trial.is_some());
+            return Err(StoreError::TooLarge { path, bytes, most, on_trial });
+        }
+        match self.put(&text) {
             Ok(()) => {
                 self.keep(kept);
                 self.unsettled = None;
@@ -281,9 +303,9 @@ impl Store {
         Ok(())
     }
 
-    fn put(&self, kept: &Kept) -> Result<(), NotPut> {
+    fn put(&self, text: &[u8]) -> Result<(), NotPut> {
         let begun = Instant::now();
-        let outcome = put(self.files.as_ref(), &self.directory, STATE_FILE, &kept.to_text());
+        let outcome = put(self.files.as_ref(), &self.directory, STATE_FILE, text);
         self.timings.state_written(begun.elapsed());
         outcome
     }
@@ -316,8 +338,22 @@ fn read(files: &dyn Files, directory: &Path) -> Result<Option<Vec<u8>>, StoreErr
     files.read(&directory.join(STATE_FILE)).map_err(|error| StoreError::Directory {
         path: directory.to_owned(),
         why: format!("{STATE_FILE} cannot be read: {error}"),
-        hint: "run as the user the state belongs to",
+        hint: not_read(&error),
     })
+}
+
+/// What to do about a state file that cannot be read.
+fn not_read(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{IsADirectory, Other, PermissionDenied};
+    match error.kind() {
+        PermissionDenied => "run as the user the state belongs to",
+        // Too large, or no file.
+        IsADirectory | Other => {
+            "move it out of there; `pen-ctl run --adopt` then goes on from the newest state in the history, with -c FILE from \
+             that file"
+        }
+        _ => "mend the disk (`dmesg` says what is wrong with it), or restore the directory from a backup",
+    }
 }
 
 fn random_seed() -> Result<u64, StoreError> {

@@ -33,6 +33,8 @@ fn who_may_not_is_reset_or_unanswered_and_who_is_there_stays() {
         socket.recv(&mut [0; 64]).is_ok()
     };
     let mut before = connect(outside).unwrap();
+    let accepted = |pen: &Pen| pen.status().services[0].proxy.as_ref().unwrap().connections.accepted;
+    let accepted_before = accepted(&pen);
 
     let list = pen.write("list", &format!("{inside}   # ours\n\n"));
     for service in ["web", "dns"] {
@@ -44,7 +46,11 @@ fn who_may_not_is_reset_or_unanswered_and_who_is_there_stays() {
     assert!(!ask(outside, Duration::from_millis(200)));
     echo(&mut before, b"still here").unwrap();
     eventually("both are counted", || denied(&pen) == 2);
-    assert_eq!(pen.status().services[0].access.allow, 1);
+    let status = pen.status();
+    assert_eq!(status.services[0].access.allow, 1);
+    let of = |index: usize| status.services[index].refused.unwrap().denied.packets;
+    assert_eq!((of(0), of(1)), (1, 1), "and by service");
+    assert_eq!(accepted(&pen), accepted_before + 1, "who is refused was not accepted");
 
     for service in ["web", "dns"] {
         pen.ok(&format!("service set {service} --allow none --deny {inside}"));

@@ -8,7 +8,7 @@ use pen_common::abi::{Directory, inserts};
 use pen_common::abi::{SLOTS, Slot};
 use pen_common::slot::Phase;
 use pen_ctl::dataplane::xdp::XdpPlane;
-use pen_ctl::dataplane::{BackendTarget, DataPlane, InterfaceTarget, Suppression};
+use pen_ctl::dataplane::{BackendTarget, DataPlane, FloodLimits, InterfaceTarget, Suppression};
 
 use crate::packets::{Wire, behind, set_backend, sharing};
 use crate::pinned;
@@ -72,9 +72,15 @@ fn what_cpus_tell_is_told_while_it_goes_on_and_afterwards() {
     let Some(place) = Place::enter() else { return };
     let (mut plane, _, now) = moved(&place);
     assert_eq!(plane.suppression().unwrap(), Some(Suppression::default()));
+    plane.set_flood(100_000);
     suppress(&place, now + 1000, now + 100, 7);
     let told = plane.suppression().unwrap().unwrap();
     assert_eq!((told.active, told.newcomers, told.last_seconds_ago), (true, 7, Some(0)));
+    assert_eq!(told.limits, FloodLimits { per_cpu: 100_000, in_all: 4096 / 8 });
+    plane.set_flood(0);
+    let unlimited = plane.suppression().unwrap().unwrap();
+    assert_eq!((unlimited.active, unlimited.newcomers), (false, 7), "everybody is remembered again");
+    plane.set_flood(100_000);
     suppress(&place, now - 90, now - 100, 7);
     let told = plane.suppression().unwrap().unwrap();
     assert!(!told.active && told.last_seconds_ago.is_some_and(|ago| ago >= 100), "{told:?}");

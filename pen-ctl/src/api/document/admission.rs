@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataplane::{RefusedClients, RefusedPackets, Suppression};
+use crate::dataplane::{RefusedClients, RefusedPackets};
 
 /// What a service refused since it was added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct FloodDocument {
     pub active: bool,
     /// How many, since the data plane was built.
     pub suppressed: u64,
+    /// How many in the flood that is on; absent while none is.
+    #[serde(default)]
+    pub suppressed_now: Option<u64>,
     /// How long ago the last one came.
     #[serde(default)]
     pub last_seconds_ago: Option<u32>,
@@ -62,12 +65,5 @@ impl From<RefusedPackets> for RefusedCount {
             last: refused.newest.map(|newest| newest.client),
             seconds_ago: refused.newest.map(|newest| newest.seconds_ago),
         }
-    }
-}
-
-impl From<Suppression> for FloodDocument {
-    fn from(suppression: Suppression) -> Self {
-        let Suppression { active, newcomers, last_seconds_ago } = suppression;
-        Self { active, suppressed: newcomers, last_seconds_ago }
     }
 }

@@ -54,7 +54,8 @@ pub fn status(document: &StatusDocument, view: View) -> String {
     if document.services.is_empty() {
         text.push_str("  none: pen-ctl service add NAME VIP:PORT/PROTO\n");
     }
-    let blocks: Vec<String> = document.services.iter().map(|service| with_backends(service, view)).collect();
+    let blocks: Vec<String> =
+        document.services.iter().map(|service| with_backends(service, false, view)).collect();
     text.push_str(&blocks.join("\n"));
     if !proxied {
         text.push_str(&view.heading("Packets"));
@@ -187,7 +188,7 @@ pub fn service(service: &ServiceDocument, view: View) -> String {
     }
     let warning = |text: &String| view.style.paint(Tone::Attention, &format!("! {text}\n"));
     let warnings: String = service.warnings.iter().map(warning).collect();
-    format!("{warnings}{}\n{}", table.render(0, view.style).trim_end(), with_backends(service, view))
+    format!("{warnings}{}\n{}", table.render(0, view.style).trim_end(), with_backends(service, true, view))
 }
 
 /// Who may use it, and how much of it, as far as anything was said.
@@ -234,8 +235,8 @@ pub fn backends(list: &[BackendDocument], view: View) -> String {
     table.render(0, view.style)
 }
 
-/// A service's line and its backends below.
-fn with_backends(service: &ServiceDocument, view: View) -> String {
+/// A service's line and its backends below. `listed`: what it asks of its clients stands above.
+fn with_backends(service: &ServiceDocument, listed: bool, view: View) -> String {
     let (serving, tone) = serving(service);
     let mut text = format!(
         "  {}  {}  {}, {}\n",
@@ -244,6 +245,9 @@ fn with_backends(service: &ServiceDocument, view: View) -> String {
         view.style.paint(tone, &serving),
         connections::carried(service),
     );
+    if !listed {
+        text.push_str(&admission::guards(service));
+    }
     if service.backends.is_empty() {
         text.push_str(&format!("    no backends: pen-ctl backend add {} ADDR\n", service.name));
         return text;

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::*;
+use crate::api::configuration::How;
 use crate::state::desired::AdminState;
 use crate::state::store::{Files, RealFiles};
 
@@ -293,4 +294,24 @@ fn status_has_the_fields_that_were_promised() {
     }
     assert_eq!(status["packets"]["received"], 3);
     assert_eq!(status["services"][0]["vip"], "10.0.0.100:80/tcp");
+}
+
+#[test]
+fn a_list_that_lets_nobody_in_is_warned_of_wherever_it_is_seen() {
+    let mut bench = Bench::with_web();
+    let spec: ServiceSpec = toml::from_str("allow = ['2001:db8::/32']").unwrap();
+    let Reply::Service(set) = bench.done(Request::ServiceSet { name: "web".into(), spec }) else { panic!() };
+    let words = "its `allow` has no IPv4 prefix, so everybody is refused";
+    assert!(set.warnings.iter().any(|warning| warning.starts_with(words)), "{:?}", set.warnings);
+    let line = format!("service web: {words}");
+    assert!(bench.status().warnings.iter().any(|warning| warning.starts_with(&line)));
+    let text = "[[service]]\nname = 'web'\nvip = '10.0.0.100:80/tcp'\nallow = ['2001:db8::/32']\n".to_owned();
+    let how = How { dry_run: true, ..How::default() };
+    let Reply::Applied(told) = bench.done(Request::Apply { file: "pen.toml".into(), text, how }) else {
+        panic!()
+    };
+    assert!(told.warnings.iter().any(|warning| warning.starts_with(&line)), "{:?}", told.warnings);
+    let spec: ServiceSpec = toml::from_str("allow = ['10.0.0.0/8']").unwrap();
+    bench.done(Request::ServiceSet { name: "web".into(), spec });
+    assert_eq!(bench.status().warnings, [""; 0]);
 }

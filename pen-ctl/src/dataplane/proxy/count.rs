@@ -43,7 +43,7 @@ pub struct BackendCounts {
 /// What one worker counted of one service.
 #[derive(Debug, Default)]
 pub struct ServiceCounts {
-    /// Clients accepted.
+    /// Clients accepted, those that the access list refused left out.
     pub accepted: Count,
     /// Clients that no backend would have.
     pub turned_away: Count,

@@ -14,7 +14,8 @@ use super::{Proxy, StartError, transparent};
 use crate::dataplane::clients::Clients;
 use crate::dataplane::{
     BackendAddress, Connections, Counters, DataPlane, DataPlaneError, Inserted, Kind, Observed,
-    ObservedService, Operation, ServiceConnections, ServiceKey, ServiceSettings, Traffic,
+    ObservedService, Operation, RefusedClients, RefusedPackets, ServiceConnections, ServiceKey,
+    ServiceSettings, Traffic,
 };
 use clients::ProxyClients;
 use estate::Estate;
@@ -291,6 +292,15 @@ impl DataPlane for ProxyPlane {
             ServiceConnections { open: held.service.connections().into(), accepted, turned_away }
         };
         self.services.lock().iter().map(|(key, held)| (*key, of(held))).collect()
+    }
+
+    /// Nobody is limited, and of whom a list refused only the number is kept.
+    fn refused(&mut self) -> Result<BTreeMap<ServiceKey, RefusedClients>, DataPlaneError> {
+        let of = |held: &Held| {
+            let denied = RefusedPackets { packets: held.service.denied(), newest: None };
+            RefusedClients { denied, ..RefusedClients::default() }
+        };
+        Ok(self.services.lock().iter().map(|(key, held)| (*key, of(held))).collect())
     }
 
     fn clients(&mut self) -> Result<Box<dyn Clients>, DataPlaneError> {

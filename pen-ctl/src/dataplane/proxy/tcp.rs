@@ -106,7 +106,6 @@ impl Tcp {
 
     /// Takes a client that was accepted, for whom its service has kept a place.
     pub(crate) fn admit(&mut self, registry: &Registry, service: &Arc<Service>, socket: OwnedFd, peer: Peer) {
-        service.count(self.worker).accepted.add(1);
         let session = Session::new(service.clone(), End::new(socket), peer, self.now);
         let key = self.sessions.insert(session);
         let state = service.state();
@@ -121,10 +120,18 @@ impl Tcp {
     fn welcome(&mut self, registry: &Registry, key: usize, state: &State) {
         let Some(session) = self.sessions.get(key) else { return };
         if state.admits(session.peer) {
-            return self.connect(registry, key);
+            return self.take(registry, key);
         }
         session.service.count(self.worker).denied.add(1);
         self.end(key, Outcome::Torn);
+    }
+
+    /// Brings a client that nothing is to be asked of to a backend.
+    fn take(&mut self, registry: &Registry, key: usize) {
+        if let Some(session) = self.sessions.get(key) {
+            session.service.count(self.worker).accepted.add(1);
+        }
+        self.connect(registry, key);
     }
 
     /// Takes in what the poll said about an end of a session.
@@ -293,7 +300,11 @@ impl Tcp {
     /// A client that nobody will have.
     fn turn_away(&mut self, key: usize) {
         if let Some(session) = self.sessions.get(key) {
-            session.service.count(self.worker).turned_away.add(1);
+            let counts = session.service.count(self.worker);
+            if matches!(session.phase, Phase::Greeting) {
+                counts.accepted.add(1);
+            }
+            counts.turned_away.add(1);
         }
         self.end(key, Outcome::Torn);
     }

@@ -9,13 +9,14 @@ use pen_common::flood::CALM;
 use super::error::chain;
 use super::maps::LineWords;
 use super::{XdpPlane, failure};
-use crate::dataplane::{DataPlaneError, Suppression};
+use crate::dataplane::{DataPlaneError, FloodLimits, Suppression};
 
 /// All CPUs together may remember this part of what a tracking table holds in a second: so that a flood takes more than that
 /// long to drive out whom it finds there.
 const PART_OF_TABLE: u32 = 8;
+
 impl XdpPlane {
-    /// Sets how many newcomers one CPU remembers a second; 0 = no such limit. Packets see both numbers at once.
+    /// Sets how many newcomers one CPU remembers a second; 0 = no limit, nor of all together. Packets see both numbers at once.
     pub(super) fn set_flood(&mut self, limit: u32) -> Result<(), DataPlaneError> {
         let word = self.flood_word(limit).map_err(|why| failure("set the limit of newcomers", why))?;
         self.flood_cell().store(word, Ordering::SeqCst);
@@ -33,7 +34,8 @@ impl XdpPlane {
     /// What newcomers that were not remembered came to, on all CPUs.
     pub(super) fn read_suppression(&self) -> Result<Suppression, String> {
         let lines = self.maps.inserts.get(&0, 0).map_err(|error| chain(&error))?;
-        Ok(told(&lines, self.second()?))
+        let (per_cpu, in_all) = halves(self.flood_cell().load(Ordering::Acquire));
+        Ok(told(&lines, self.second()?, FloodLimits { per_cpu, in_all }))
     }
 
     /// The last second of the data plane's clock in which a newcomer was not remembered.
@@ -81,17 +83,19 @@ fn last(lines: &[LineWords], now: u32) -> Option<u32> {
 }
 
 /// What the lines of all CPUs come to. A flood is on while a CPU remembers nobody (what it waits for is still to come) and
-/// has met somebody since: from the first newcomer that is not remembered until no CPU would do so any more.
-fn told(lines: &[LineWords], now: u32) -> Suppression {
+/// has met somebody since: from the first newcomer that is not remembered until no CPU would do so any more. Without limits
+/// everybody is remembered at once, whatever CPUs wait for.
+fn told(lines: &[LineWords], now: u32, limits: FloodLimits) -> Suppression {
     let suppresses = |line: &LineWords| {
         let until = word(line, inserts::UNTIL) as u32;
         until.wrapping_sub(now).cast_signed() > 0 && ago(word(line, inserts::LAST) as u32, now) <= CALM
     };
     let each = suppressing(lines).map(|line| word(line, inserts::SUPPRESSED));
     Suppression {
-        active: suppressing(lines).any(suppresses),
+        active: limits != FloodLimits::default() && suppressing(lines).any(suppresses),
         newcomers: each.fold(0, u64::wrapping_add),
         last_seconds_ago: last(lines, now).map(|second| ago(second, now)),
+        limits,
     }
 }
 
@@ -105,6 +109,14 @@ const _: () = {
 mod tests {
     use super::*;
 
+    const LIMITS: FloodLimits = FloodLimits { per_cpu: 100, in_all: 50 };
+
+    /// Whether a flood is on, how many were not remembered, and how long ago the last.
+    fn seen(lines: &[LineWords], now: u32) -> (bool, u64, Option<u32>) {
+        let Suppression { active, newcomers, last_seconds_ago, .. } = told(lines, now, LIMITS);
+        (active, newcomers, last_seconds_ago)
+    }
+
     fn line(until: u32, last: u32, suppressed: u64) -> LineWords {
         let mut line = LineWords::default();
         line[inserts::UNTIL as usize] = until.into();
@@ -116,20 +128,27 @@ mod tests {
     #[test]
     fn a_flood_is_on_from_the_first_who_is_not_remembered_until_no_cpu_waits_for_calm() {
         let quiet = LineWords::default();
-        assert_eq!(told(&[quiet, quiet], 500), Suppression::default());
-        let flood = told(&[quiet, line(510, 500, 1)], 500);
-        assert_eq!(flood, Suppression { active: true, newcomers: 1, last_seconds_ago: Some(0) });
-        let calm = told(&[line(505, 497, 3), line(510, 500, 4)], 509);
-        assert_eq!(calm, Suppression { active: true, newcomers: 7, last_seconds_ago: Some(9) });
-        assert!(!told(&[line(505, 497, 3), line(510, 500, 4)], 510).active);
+        assert_eq!(seen(&[quiet, quiet], 500), (false, 0, None));
+        assert_eq!(seen(&[quiet, line(510, 500, 1)], 500), (true, 1, Some(0)));
+        let calm = [line(505, 497, 3), line(510, 500, 4)];
+        assert_eq!(seen(&calm, 509), (true, 7, Some(9)));
+        assert_eq!(seen(&calm, 510), (false, 7, Some(10)));
         // Over the limit, and nobody came since.
-        assert!(!told(&[line(510, 300, 4)], 505).active);
+        assert!(!seen(&[line(510, 300, 4)], 505).0);
+    }
+
+    #[test]
+    fn a_flood_is_over_at_once_where_its_limits_are_taken_away() {
+        let lines = [line(510, 500, 4)];
+        assert!(told(&lines, 501, LIMITS).active);
+        let told = told(&lines, 501, FloodLimits::default());
+        assert_eq!((told.active, told.newcomers, told.last_seconds_ago), (false, 4, Some(1)));
     }
 
     #[test]
     fn the_clock_may_wrap_and_another_cpu_may_be_ahead() {
-        assert!(told(&[line(4, u32::MAX - 5, 1)], u32::MAX).active);
-        assert_eq!(told(&[line(4, 1, 1)], 0).last_seconds_ago, Some(0));
+        assert!(seen(&[line(4, u32::MAX - 5, 1)], u32::MAX).0);
+        assert_eq!(seen(&[line(4, 1, 1)], 0).2, Some(0));
         assert_eq!(last(&[line(4, u32::MAX, 1), line(4, 1, 1), line(4, 9, 0)], 2), Some(1));
     }
 }

@@ -28,6 +28,8 @@ fn directories() -> Vec<Row> {
     std::fs::remove_file(at("locked/lock")).unwrap();
     std::fs::create_dir(at("locked/lock")).unwrap();
     std::fs::create_dir_all(at("odd/state.json")).unwrap();
+    drop(Store::open(&at("large")).unwrap());
+    std::fs::File::create(at("large/state.json")).unwrap().set_len(1 << 40).unwrap();
     std::fs::set_permissions(at("odd"), std::fs::Permissions::from_mode(0o700)).unwrap();
     let open = |name: &str, what, to_do: &'static str| {
         refused(Store::open(&at(name)), what, format!("state directory {}", shown(&at(name))), to_do)
@@ -43,13 +45,33 @@ fn directories() -> Vec<Row> {
             "not writable: Is a directory",
             "run as the user the state belongs to, or use another --state-dir",
         ),
-        open("odd", "state.json cannot be read: Is a directory", "run as the user the state belongs to"),
-        // It takes another user, and a directory that goes away between two calls.
+        open("odd", "state.json cannot be read: Is a directory", "move it out of there"),
+        open(
+            "large",
+            "state.json cannot be read: it has 1099511627776 bytes",
+            "`pen-ctl run --adopt` then goes on",
+        ),
+        // It takes another user, a broken disk, and a directory that goes away between two calls.
         row(
             other("belongs to user 7, and this is user 8", "run as that user, or use another --state-dir"),
             "belongs to user 7, and this is user 8",
             "state directory /var/lib/pen",
             "run as that user",
+        ),
+        row(
+            other("state.json cannot be read: Permission denied", "run as the user the state belongs to"),
+            "cannot be read: Permission denied",
+            "state directory /var/lib/pen",
+            "run as the user the state belongs to",
+        ),
+        row(
+            other(
+                "state.json cannot be read: Input/output error",
+                "mend the disk (`dmesg` says what is wrong with it), or restore the directory from a backup",
+            ),
+            "cannot be read: Input/output error",
+            "state directory /var/lib/pen",
+            "mend the disk",
         ),
         row(
             other("cannot be looked at: Permission denied", "run as root, or use another --state-dir"),
@@ -140,6 +162,18 @@ fn history(stage: &Stage) -> Vec<Row> {
     rows
 }
 
+/// It takes hundreds of megabytes.
+fn too_large(on_trial: bool, to_do: &'static str) -> Row {
+    let (path, bytes, most) = (PathBuf::from("/var/lib/pen/state.json"), 291 << 20, 256 << 20);
+    let what = "would have 305135616 bytes, 36700160 more than it may";
+    row(
+        StoreError::TooLarge { path, bytes, most, on_trial },
+        what,
+        "state file /var/lib/pen/state.json",
+        to_do,
+    )
+}
+
 /// What disks and kernels do to whoever writes.
 fn disks() -> Vec<Row> {
     let home = tempfile::tempdir().unwrap();
@@ -162,6 +196,14 @@ fn disks() -> Vec<Row> {
             "cannot be written",
             "state file /var/lib/pen/state.json",
             "nothing was changed: free space",
+        ),
+        too_large(false, "shorten the lists of `allow` and `deny`"),
+        too_large(true, "apply it without `--confirm`"),
+        row(
+            StoreError::Record(io::Error::other("7.json would have 268435457 bytes, more than any state")),
+            "would have 268435457 bytes, more than any state",
+            "7.json",
+            "what was changed holds all the same",
         ),
         row(
             StoreError::Record(full()),

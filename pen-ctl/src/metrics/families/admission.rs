@@ -17,7 +17,7 @@ pub(super) fn refused(snapshot: &Snapshot, to: To<'_, '_>) -> fmt::Result {
             ([("service", service.name.as_str()), ("reason", reason)], refused.packets)
         })
     });
-    let help = "Frames that a service refused: by its access list, or above a limit";
+    let help = "What a service refused, by its access list or above a limit: frames, in the proxy connections and datagrams";
     counters(to, "pen_service_refused_packets", help, members)
 }
 

@@ -48,6 +48,21 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
+    /// It would be larger than what a start reads; what was there before holds.
+    #[error(
+        "state file {} would have {bytes} bytes, {} more than it may; nothing was changed: {}",
+        .path.display(), .bytes.saturating_sub(*.most), shorten(*.on_trial)
+    )]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// How large it would be.
+        bytes: u64,
+        /// How large it may be.
+        most: u64,
+        /// It would also hold the state from before a trial.
+        on_trial: bool,
+    },
     /// No such state in the history, or one that cannot be read.
     #[error("{0}; `pen-ctl history` shows those that can be had")]
     History(String),
@@ -65,18 +80,31 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let code = match error {
             StoreError::History(_) => ErrorCode::NotFound,
+            StoreError::TooLarge { .. } => ErrorCode::Refused,
             _ => ErrorCode::Storage,
         };
         let path = match &error {
             StoreError::Directory { path, .. }
             | StoreError::InUse { path, .. }
             | StoreError::Unreadable { path, .. }
+            | StoreError::TooLarge { path, .. }
             | StoreError::Write { path, .. } => path.display().to_string(),
             StoreError::History(_) | StoreError::Record(_) | StoreError::Random(_) => String::new(),
         };
         let line = error.to_string();
         let (message, hint) = split_hint_behind(&line, &path);
         Self::new(code, message, hint)
+    }
+}
+
+/// What to do about a state that is too large.
+fn shorten(on_trial: bool) -> &'static str {
+    match on_trial {
+        true => {
+            "apply it without `--confirm`, which keeps the state from before in the same file, or shorten the lists of `allow` \
+             and `deny`"
+        }
+        false => "shorten the lists of `allow` and `deny`, wider prefixes in place of many narrow ones",
     }
 }
 

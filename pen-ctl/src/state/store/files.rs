@@ -8,8 +8,9 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// Bytes of a file at most: several times what as many backends as fit take, in a state and in the one before a trial.
-const LARGEST: u64 = 256 << 20;
+/// Bytes of a file at most, read or written: several times what as many backends as fit take, in a state and in the one
+/// before a trial.
+pub(super) const LARGEST: u64 = 256 << 20;
 
 /// What the store asks of a file system.
 pub trait Files: Send {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{Files, put};
+use super::files::{Files, LARGEST, put};
 use super::kept::complaint;
 use crate::state::desired::Desired;
 use crate::state::difference;
@@ -104,9 +104,11 @@ pub(super) struct Present<'a> {
 }
 
 /// What the history is known to hold.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct History {
     directory: PathBuf,
+    /// Bytes that a file may have.
+    pub(super) largest: u64,
     /// By number; or why it cannot be read.
     entries: BTreeMap<u64, Result<Known, String>>,
 }
@@ -114,7 +116,8 @@ pub(super) struct History {
 impl History {
     /// Looks up what is there. What cannot be read is there, too: as a number and a reason.
     pub(super) fn open(files: &dyn Files, state_directory: &Path) -> Self {
-        let mut history = Self { directory: state_directory.join(DIRECTORY), entries: BTreeMap::new() };
+        let (directory, entries) = (state_directory.join(DIRECTORY), BTreeMap::new());
+        let mut history = Self { directory, largest: LARGEST, entries };
         let names = files.names(&history.directory).unwrap_or_default();
         for number in names.iter().filter_map(|name| number_in(name)) {
             let known = history.read(files, number).map(|entry| Known::of(&entry));
@@ -221,6 +224,15 @@ impl History {
     }
 
     fn write(&self, files: &dyn Files, entry: &Entry) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(entry)?;
+        text.push(b'\n');
+        if text.len() as u64 > self.largest {
+            let name = file_name(entry.number);
+            return Err(io::Error::other(format!(
+                "{name} would have {} bytes, more than any state",
+                text.len()
+            )));
+        }
         let known = files.names(&self.directory)?;
         if known.is_empty() {
             files.make_directory(&self.directory)?;
@@ -228,8 +240,6 @@ impl History {
                 files.sync_directory(parent)?;
             }
         }
-        let mut text = serde_json::to_vec_pretty(entry)?;
-        text.push(b'\n');
         put(files, &self.directory, &file_name(entry.number), &text).map_err(|error| error.source)
     }
 

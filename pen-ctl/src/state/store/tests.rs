@@ -4,6 +4,7 @@ mod crashes;
 mod disk;
 mod full;
 mod histories;
+mod large;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 

@@ -21,7 +21,7 @@ impl Store {
     /// together with it.
     pub fn replace_beyond_trial(&mut self, desired: Desired, before: Desired) -> Result<(), StoreError> {
         let trial = self.kept.trial.clone().map(|trial| Trial { before, ..trial });
-        self.write(Kept { desired, trial, ..self.kept.clone() })
+        self.write_asked(Kept { desired, trial, ..self.kept.clone() })
     }
 
     /// A trial that would bring back the state that holds now.
@@ -51,7 +51,7 @@ impl Store {
     pub fn roll_back(&mut self) -> Option<Trial> {
         let trial = self.kept.trial.clone()?;
         let back = self.kept.rolled_back()?;
-        if let Err(NotPut { source, .. }) = self.put(&back) {
+        if let Err(NotPut { source, .. }) = self.put(&back.to_text()) {
             self.unsettled = Some(self.lags_behind(&source));
         } else {
             self.unsettled = None;

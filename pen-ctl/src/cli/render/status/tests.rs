@@ -215,6 +215,34 @@ fn whom_a_service_refused_is_shown_with_the_newest() {
 }
 
 #[test]
+fn status_has_a_line_for_what_a_service_asks_of_its_clients_and_whom_it_refused() {
+    let mut document = document();
+    let lines = |document: &StatusDocument| -> Vec<String> {
+        let text = status(document, view());
+        text.lines().filter(|line| line.contains("refused so far")).map(str::to_owned).collect()
+    };
+    assert_eq!(lines(&document), [""; 0], "nothing where nothing is asked");
+    let refused = serde_json::json!({"denied": {"packets": 12_345}, "rate_limited": {"packets": 7}});
+    let web = &mut document.services[0];
+    web.access = AccessDocument { allow: 1, deny: 100_000 };
+    web.rate_limit = "packets=10000,flows=100".parse().ok();
+    let line = "    allow 1, deny 100 000, rate_limit packets=10000,flows=100; refused so far: ";
+    assert_eq!(lines(&document), [format!("{line}0 denied, 0 rate_limited")]);
+    document.services[0].refused = serde_json::from_value(refused.clone()).unwrap();
+    assert_eq!(lines(&document), [format!("{line}12 345 denied, 7 rate_limited")]);
+    let web = &mut document.services[0];
+    (web.access, web.rate_limit) = (AccessDocument::default(), None);
+    assert_eq!(lines(&document), ["    refused so far: 12 345 denied, 7 rate_limited"], "what was, stays");
+    let mut proxied = proxied();
+    proxied.services[0].access.deny = 2;
+    proxied.services[0].refused = serde_json::from_value(refused).unwrap();
+    proxied.services[0].refused.as_mut().unwrap().rate_limited.packets = 0;
+    assert_eq!(lines(&proxied), ["    deny 2; refused so far: 12 345 denied"]);
+    let shown = service(&proxied.services[0], view());
+    assert!(shown.contains("12 345 connections\n") && !shown.contains("rate limited"), "{shown}");
+}
+
+#[test]
 fn a_flood_is_shown_below_the_clients_while_it_is_on_and_afterwards() {
     let with = |flood| {
         let mut document = document();

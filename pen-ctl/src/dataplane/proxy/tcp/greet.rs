@@ -39,7 +39,7 @@ impl Tcp {
                     early.bytes.drain(..length);
                     session.phase = Phase::Waiting;
                     // Who speaks for itself, as to see whether we are there, is trusted to.
-                    let Some(preface) = preface else { return self.connect(registry, key) };
+                    let Some(preface) = preface else { return self.take(registry, key) };
                     early.destination = Some(preface.destination);
                     session.peer = Peer::from(preface.source);
                     let state = session.service.state();
