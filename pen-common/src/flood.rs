@@ -23,12 +23,18 @@ pub struct Limits {
     pub in_all: u32,
 }
 
+/// Who came: a hash of what would be remembered, and whether it is asked for by name.
+#[inline(always)]
+pub const fn who(hash: u64, is_asked_for: bool) -> u64 {
+    hash & !1 | is_asked_for as u64
+}
+
 /// Whether who is not remembered came in this second of a flood already, to this CPU, and was let in: no newcomer a second
-/// time. `who` is a hash of what would be remembered, `now` the second of the data plane's clock.
+/// time. `who` is of [`who`], `now` the second of the data plane's clock. Once this second has had too many, one more or less
+/// is all the same, and only who is asked for by name is looked for.
 #[inline(always)]
 pub fn came_before<T: Tables>(tables: &T, who: u64, now: u32) -> bool {
-    let Some(own) = tables.own_inserts() else { return false };
-    if !is_after(own.word(inserts::UNTIL) as u32, now) {
+    if !is_noted(tables, who, now) {
         return false;
     }
     let Some(line) = tables.newcomers(line(who)) else { return false };
@@ -39,9 +45,19 @@ pub fn came_before<T: Tables>(tables: &T, who: u64, now: u32) -> bool {
 /// Notes who came in a flood, for [`came_before`].
 #[inline(always)]
 pub fn note<T: Tables>(tables: &T, who: u64, now: u32) {
-    if let Some(line) = tables.newcomers(line(who)) {
+    if is_noted(tables, who, now)
+        && let Some(line) = tables.newcomers(line(who))
+    {
         line.set_word(word(who), line.word(word(who)) << 32 | u64::from(tag(who, now)));
     }
+}
+
+/// Whether it is noted in this second who comes: in a flood that nobody knows yet to go on.
+#[inline(always)]
+fn is_noted<T: Tables>(tables: &T, who: u64, now: u32) -> bool {
+    let Some(own) = tables.own_inserts() else { return false };
+    let until = own.word(inserts::UNTIL) as u32;
+    is_after(until, now) && (who & 1 != 0 || until != now.wrapping_add(CALM))
 }
 
 #[inline(always)]

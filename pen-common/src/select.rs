@@ -3,7 +3,7 @@
 use crate::abi::{
     Address, Backend, Directory, NO_BACKEND, ServiceEntry, Slot, Tracked, backend_flags, service_flags,
 };
-use crate::flood::Limits;
+use crate::flood::{self, Limits};
 use crate::guard;
 use crate::hash;
 use crate::parse::Ports;
@@ -172,7 +172,8 @@ fn recalled<'a, K: Key, T: Tables>(
             return Choice::of(Chosen { index: tracked.backend, backend });
         }
     }
-    let who = key.0.hash(directory.seed);
+    // Who is charged for new flows must not be for each datagram of one.
+    let who = flood::who(key.0.hash(directory.seed), service.flags & service_flags::LIMITS_FLOWS != 0);
     let may_insert = may_remember && memory.is_none();
     let came_before = may_insert && directory.flood_per_cpu != 0 && tables.came_before(who, now);
     // A datagram of UDP that nobody remembers is a new flow; of TCP that was told before.
@@ -184,7 +185,10 @@ fn recalled<'a, K: Key, T: Tables>(
     // Where nobody serves, nobody is remembered, however many come.
     let has_backend = slot.candidates(true) != [NO_BACKEND; 2];
     let inserts = may_insert && has_backend && remembers_newcomers(service, slot);
-    let suppressed = inserts && (came_before || is_flooded(tables, directory, who, now));
+    let suppressed = inserts && (came_before || is_flooded(tables, directory, now));
+    if suppressed && !came_before {
+        tables.note_newcomer(who, now);
+    }
     let takes_turns = service.flags & service_flags::ROUND_ROBIN != 0;
     // Who cannot be remembered cannot be told from who was there before, when he comes again.
     let opens = !suppressed && (takes_turns || slot.phase() == Phase::Open) && is_new();
@@ -206,13 +210,9 @@ fn recalled<'a, K: Key, T: Tables>(
 
 /// Counts a newcomer to be remembered; whether it comes in a flood, and is not to be.
 #[inline(always)]
-fn is_flooded<T: Tables>(tables: &T, directory: &Directory, who: u64, now: u32) -> bool {
+fn is_flooded<T: Tables>(tables: &T, directory: &Directory, now: u32) -> bool {
     let limits = Limits { per_cpu: directory.flood_per_cpu, in_all: directory.flood_in_all };
-    let suppressed = limits.per_cpu != 0 && tables.suppresses(limits, now);
-    if suppressed {
-        tables.note_newcomer(who, now);
-    }
-    suppressed
+    limits.per_cpu != 0 && tables.suppresses(limits, now)
 }
 
 /// Whether what nobody remembers is: with tracking `transitions` only while it may be told apart later.
