@@ -23,10 +23,7 @@ pub(super) fn admit<T: Tables>(
     service: &ServiceEntry,
     client: &Address,
 ) -> Result<(), VerdictWord> {
-    if came_from_backend(here, service) {
-        return Err(Verdict::Dropped(Drop::Loop).into());
-    }
-    if !guard::is_guarded(service) {
+    if !is_guarded(here, service)? {
         return Ok(());
     }
     guard::listed(here.tables, here.directory, service, client)
@@ -43,15 +40,21 @@ pub(super) fn admit_error<T: Tables>(
     router: &Address,
     client: &Address,
 ) -> Result<(), VerdictWord> {
-    if came_from_backend(here, service) {
-        return Err(Verdict::Dropped(Drop::Loop).into());
-    }
-    if !guard::is_guarded(service) {
+    if !is_guarded(here, service)? {
         return Ok(());
     }
     guard::listed_error(here.tables, here.directory, service, router, client)
         .and_then(|()| guard::packets(here.tables, here.directory, service, router))
         .map_err(|why| Verdict::Dropped(why).into())
+}
+
+/// Whether more is to be asked about a packet, which does not come from a backend of the service itself.
+#[inline(always)]
+fn is_guarded<T: Tables>(here: &Here<'_, T>, service: &ServiceEntry) -> Result<bool, VerdictWord> {
+    if came_from_backend(here, service) {
+        return Err(Verdict::Dropped(Drop::Loop).into());
+    }
+    Ok(guard::is_guarded(service))
 }
 
 /// Whether the frame comes from a backend of the service it is for: the filter first, then the exact table.

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use super::windows::{ACK, SYN};
 use super::*;
-use crate::abi::{Refused, access, limit_table, refused_record, service_flags};
+use crate::abi::{Refused, ServiceEntry, access, limit_table, refused_record, service_flags};
 use crate::host::sample::{ALLOWED, BURST, DENIED, LIMIT_PREFIXES};
 use crate::parse::ICMP;
 
@@ -36,6 +36,13 @@ fn says(list: &[(u8, u32, u32)], client: u8) -> Option<u32> {
 
 fn lets_in(list: &[(u8, u32, u32)], others: bool, client: u8) -> bool {
     says(list, client).map_or(others, |says| says == access::ALLOW)
+}
+
+/// Changes what packets find of the services of a port.
+fn change_entries(tables: &mut HostTables, port: u16, change: impl Fn(&mut ServiceEntry)) {
+    for half in &mut tables.directory.halves {
+        half.entries.iter_mut().filter(|entry| entry.port == port.to_be()).for_each(&change);
+    }
 }
 
 fn is_dropped(tables: &HostTables, frame: &[u8], why: Drop) -> bool {
@@ -244,11 +251,7 @@ fn errors_are_charged_to_who_sends_them() {
 #[test]
 fn extension_headers_lead_nobody_past_a_list_to_a_backend_on_this_host() {
     let mut tables = world();
-    for half in &mut tables.directory.halves {
-        for entry in half.entries.iter_mut().filter(|entry| entry.port == port::LOCAL.to_be()) {
-            entry.flags |= service_flags::LISTED;
-        }
-    }
+    change_entries(&mut tables, port::LOCAL, |entry| entry.flags |= service_flags::LISTED);
     let service = sample::service_index(true, port::LOCAL);
     tables.access.insert(service, vec![(CLIENT6.into(), 128, access::DENY)]);
     let (mut next, mut payload) = (TCP, frames::tcp(40_000, port::LOCAL, b""));
@@ -270,11 +273,7 @@ fn a_mapped_source_is_a_client_of_ipv6() {
     tables.access.insert(service, vec![(Ipv6Addr::UNSPECIFIED.into(), 0, access::DENY)]);
     assert!(is_dropped(&tables, &from(mapped, 1, port::DENIED, 0), Drop::Denied));
     let [_, client] = sample::clients(1);
-    for half in &mut tables.directory.halves {
-        for entry in half.entries.iter_mut().filter(|entry| entry.port == port::PACKETS.to_be()) {
-            entry.limit_prefix_v6 = 0;
-        }
-    }
+    change_entries(&mut tables, port::PACKETS, |entry| entry.limit_prefix_v6 = 0);
     for _ in 0..BURST {
         assert!(!is_dropped(&tables, &from(client, 1, port::PACKETS, ACK), Drop::RateLimited));
     }
@@ -315,11 +314,7 @@ fn each_fragment_is_a_packet_and_comes_in_as_its_client_does() {
 #[test]
 fn what_follows_a_refused_fragment_is_of_an_unknown_datagram() {
     let mut tables = world();
-    for half in &mut tables.directory.halves {
-        for entry in half.entries.iter_mut().filter(|entry| entry.port == port::CONNECTIONS.to_be()) {
-            entry.flags |= service_flags::PASS_WHEN_EMPTY;
-        }
-    }
+    change_entries(&mut tables, port::CONNECTIONS, |entry| entry.flags |= service_flags::PASS_WHEN_EMPTY);
     assert!(is_dropped(&tables, &fragment(40, 1, port::ALLOWED, true), Drop::Denied));
     assert!(is_dropped(&tables, &fragment(40, 1, port::ALLOWED, false), Drop::FragmentWithoutFirst));
     for id in 0..BURST as u8 {
