@@ -29,45 +29,46 @@ pub const fn who(hash: u64, is_asked_for: bool) -> u64 {
     hash & !1 | is_asked_for as u64
 }
 
+/// Whether this second of a flood has had too many already, so that nobody new is remembered, whoever it is. `now` is the
+/// second of the data plane's clock.
+#[inline(always)]
+pub fn goes_on<T: Tables>(tables: &T, now: u32) -> bool {
+    tables.own_inserts().is_some_and(|own| had_too_many(own.word(inserts::UNTIL) as u32, now))
+}
+
 /// Whether who is not remembered came in this second of a flood already, to this CPU, and was let in: no newcomer a second
 /// time. `who` is of [`who`], `now` the second of the data plane's clock. Once this second has had too many, one more or less
 /// is all the same, and only who is asked for by name is looked for.
 #[inline(always)]
 pub fn came_before<T: Tables>(tables: &T, who: u64, now: u32) -> bool {
-    if !is_noted(tables, who, now) {
-        return false;
-    }
-    let Some(line) = tables.newcomers(line(who)) else { return false };
-    let (noted, tag) = (line.word(word(who)), tag(who, now));
+    let Some((line, word)) = noted_in(tables, who, now) else { return false };
+    let (noted, tag) = (line.word(word), tag(who, now));
     noted as u32 == tag || (noted >> 32) as u32 == tag
 }
 
 /// Notes who came in a flood, for [`came_before`].
 #[inline(always)]
 pub fn note<T: Tables>(tables: &T, who: u64, now: u32) {
-    if is_noted(tables, who, now)
-        && let Some(line) = tables.newcomers(line(who))
-    {
-        line.set_word(word(who), line.word(word(who)) << 32 | u64::from(tag(who, now)));
+    if let Some((line, word)) = noted_in(tables, who, now) {
+        line.set_word(word, line.word(word) << 32 | u64::from(tag(who, now)));
     }
 }
 
-/// Whether it is noted in this second who comes: in a flood that nobody knows yet to go on.
+/// The line, and the word of it, in which it is noted that one of some came; `None` while that is not noted: but in a flood
+/// that nobody knows yet to go on.
 #[inline(always)]
-fn is_noted<T: Tables>(tables: &T, who: u64, now: u32) -> bool {
-    let Some(own) = tables.own_inserts() else { return false };
-    let until = own.word(inserts::UNTIL) as u32;
-    is_after(until, now) && (who & 1 != 0 || until != now.wrapping_add(CALM))
+fn noted_in<T: Tables>(tables: &T, who: u64, now: u32) -> Option<(T::Line<'_>, u32)> {
+    let until = tables.own_inserts()?.word(inserts::UNTIL) as u32;
+    if !is_after(until, now) || who & 1 == 0 && had_too_many(until, now) {
+        return None;
+    }
+    Some((tables.newcomers((who >> 54) as u32 & (NEWCOMER_LINES - 1))?, (who >> 51) as u32 & 7))
 }
 
+/// Whether a flood that lasts until then was noticed, or noticed again, in this second.
 #[inline(always)]
-const fn line(who: u64) -> u32 {
-    (who >> 54) as u32 & (NEWCOMER_LINES - 1)
-}
-
-#[inline(always)]
-const fn word(who: u64) -> u32 {
-    (who >> 51) as u32 & 7
+const fn had_too_many(until: u32, now: u32) -> bool {
+    until == now.wrapping_add(CALM)
 }
 
 /// What one of some is known by for a second: never 0, which is nobody.

@@ -182,7 +182,7 @@ fn decide<K: Key, P: Packet, T: Tables>(
     if let Err(why) = guard::packets(here.tables, here.directory, service, client) {
         return Some(Plain::Refused(why));
     }
-    settled.touch();
+    settled.note(here.tables, here.directory);
     // The MAC it was sent to is ours here, whichever of ours it is.
     rewrite::macs(packet, backend.mac(), here.ours).ok()?;
     Some(Plain::Forwarded(settled.chosen.index))

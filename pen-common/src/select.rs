@@ -103,26 +103,34 @@ pub fn choose<'a, K: Key, T: Tables>(
     by_slot(tables, service, slot, true).into()
 }
 
-/// The backend of a flow about which nothing is to be decided, and where that is remembered.
+/// The backend of a flow about which nothing is to be decided, and what is to be noted of it.
 pub struct Settled<'a, M> {
     /// The backend.
     pub chosen: Chosen<'a>,
-    /// The memory that names it, where it was not used in this second yet, which is this.
-    memory: Option<(M, u32)>,
+    /// The memory that names it, where it was not used in this second yet.
+    memory: Option<M>,
+    /// It is a newcomer in a flood.
+    in_flood: bool,
+    /// This second.
+    now: u32,
 }
 
 impl<M: Memory> Settled<'_, M> {
-    /// Notes that the memory was used.
+    /// Notes that the memory was used, or counts the newcomer.
     #[inline(always)]
-    pub fn touch(&self) {
-        if let Some((memory, now)) = &self.memory {
-            memory.touch(*now);
+    pub fn note<T: Tables>(&self, tables: &T, directory: &Directory) {
+        if let Some(memory) = &self.memory {
+            memory.touch(self.now);
+        }
+        if self.in_flood {
+            is_flooded(tables, directory, self.now);
         }
     }
 }
 
-/// The backend of a flow about which nothing is to be decided: who is remembered and counts, or, where nobody has to be, the
-/// owner of a slot that is not changing owner. `None`: [`choose`] has to look closer.
+/// The backend of a flow about which nothing is to be decided: who is remembered and counts; in a flood that goes on, the first
+/// to get what nobody remembers; or, where nobody has to be, the owner of a slot that is not changing owner. `None`: [`choose`]
+/// has to look closer.
 #[inline(always)]
 pub fn settled<'a, K: Key, T: Tables>(
     tables: &'a T,
@@ -130,23 +138,39 @@ pub fn settled<'a, K: Key, T: Tables>(
     flow: Flow<'_>,
 ) -> Option<Settled<'a, T::Memory<'a>>> {
     let Flow { service, client, ports } = flow;
-    if track::remembers_all(service) {
-        let now = track::now(directory, tables.jiffies());
-        let key = Aligned(K::new(service, client, ports));
-        let memory = key.0.recall(tables)?;
-        let tracked = memory.read();
-        let backend = track::recall(tables, service, tracked, now)?;
-        let memory = if tracked.seen == now { None } else { Some((memory, now)) };
-        return Some(Settled { chosen: Chosen { index: tracked.backend, backend }, memory });
+    let slot = || {
+        let number = slot_number(directory, service, client, ports);
+        tables.slot(service.service, service.table_half, number)
+    };
+    if !track::remembers_all(service) {
+        let slot = slot()?;
+        if slot.phase() != Phase::Unmarked {
+            return None;
+        }
+        let chosen = sound(tables, service, slot.owner)?;
+        return Some(Settled { chosen, memory: None, in_flood: false, now: 0 });
     }
-    let slot =
-        tables.slot(service.service, service.table_half, slot_number(directory, service, client, ports))?;
-    if slot.phase() != Phase::Unmarked {
-        return None;
-    }
-    let backend = tables.backend(slot.owner)?;
-    let chosen = Chosen { index: slot.owner, backend };
-    if is_of(backend, service) && is_alive(backend) { Some(Settled { chosen, memory: None }) } else { None }
+    let now = track::now(directory, tables.jiffies());
+    let key = Aligned(K::new(service, client, ports));
+    let Some(memory) = key.0.recall(tables) else {
+        if !passes_by(tables, directory, service, now) {
+            return None;
+        }
+        let [first, _] = slot()?.candidates(false);
+        let chosen = sound(tables, service, first)?;
+        return Some(Settled { chosen, memory: None, in_flood: true, now });
+    };
+    let tracked = memory.read();
+    let backend = track::recall(tables, service, tracked, now)?;
+    let memory = if tracked.seen == now { None } else { Some(memory) };
+    Some(Settled { chosen: Chosen { index: tracked.backend, backend }, memory, in_flood: false, now })
+}
+
+/// Whether a newcomer is only counted, and not remembered, noted or charged.
+#[inline(always)]
+fn passes_by<T: Tables>(tables: &T, directory: &Directory, service: &ServiceEntry, now: u32) -> bool {
+    let is_charged = service.flags & service_flags::LIMITS_FLOWS != 0;
+    !is_charged && directory.flood_per_cpu != 0 && flood::goes_on(tables, now)
 }
 
 /// The backend of a flow that may be remembered.
@@ -265,6 +289,13 @@ fn alive<'a, T: Tables>(tables: &'a T, service: &ServiceEntry, index: u16) -> Op
         return None;
     }
     if is_alive(backend) { Some(Chosen { index, backend }) } else { None }
+}
+
+/// The backend of an index named by a slot, if packets may go there and nothing about it puzzles.
+#[inline(always)]
+fn sound<'a, T: Tables>(tables: &'a T, service: &ServiceEntry, index: u16) -> Option<Chosen<'a>> {
+    let backend = tables.backend(index)?;
+    if is_of(backend, service) && is_alive(backend) { Some(Chosen { index, backend }) } else { None }
 }
 
 /// Whether a record is that of a backend of this service.

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::abi::{Refused, Tracked};
+use crate::abi::{Refused, Tracked, inserts};
 use crate::host::random::Random;
 use crate::host::sample::{self, INGRESS};
-use crate::host::{Frame, HostKey, HostTables, SplitFrame};
+use crate::host::{Frame, HostKey, HostTables, Lines, SplitFrame};
 use crate::packet::Packet;
 use crate::pipeline;
-use crate::tables::{Line, WORDS};
+use crate::tables::{Line, Tables, WORDS};
 use crate::verdict::{Drop, Egress, Pass, Verdict};
 
 use super::Plain;
@@ -29,12 +29,14 @@ struct Written {
     tracked: HashMap<HostKey, Tracked>,
     taken: BTreeMap<u16, u64>,
     inserted: [u64; 2],
-    fragments: BTreeMap<u32, Words>,
-    buckets: BTreeMap<u32, BTreeMap<u32, Words>>,
+    fragments: LinesWritten,
+    buckets: BTreeMap<u32, LinesWritten>,
+    inserts: Option<LinesWritten>,
     refused: BTreeMap<u32, Refused>,
 }
 
 type Words = [u64; WORDS as usize];
+type LinesWritten = BTreeMap<u32, Words>;
 
 impl Written {
     fn of(tables: &HostTables) -> Self {
@@ -44,22 +46,31 @@ impl Written {
             inserted: tables.inserted.get(),
             fragments: tables.fragments.written(),
             buckets: tables.buckets.iter().map(|(table, lines)| (*table, lines.written())).collect(),
+            inserts: tables.inserts.as_ref().map(Lines::written),
             refused: tables.refused.borrow().clone(),
         }
     }
 
     /// Writes it into tables in which nothing else was written since but by one short way: that adds lines to no table
-    /// but those of buckets.
+    /// but those of buckets and inserts.
     fn restore(&self, tables: &HostTables) {
         tables.tracked.replace(self.tracked.clone());
         tables.refused.replace(self.refused.clone());
         for (table, lines) in &tables.buckets {
-            for (number, now) in lines.written() {
-                let before = self.buckets[table].get(&number).copied().unwrap_or_default();
-                for index in (0..WORDS).filter(|&index| now[index as usize] != before[index as usize]) {
-                    lines.line(number).set_word(index, before[index as usize]);
-                }
-            }
+            restore(lines, &self.buckets[table]);
+        }
+        if let (Some(lines), Some(before)) = (&tables.inserts, &self.inserts) {
+            restore(lines, before);
+        }
+    }
+}
+
+/// Has lines be what they were before.
+fn restore(lines: &Lines, before: &LinesWritten) {
+    for (number, now) in lines.written() {
+        let before = before.get(&number).copied().unwrap_or_default();
+        for index in (0..WORDS).filter(|&index| now[index as usize] != before[index as usize]) {
+            lines.line(number).set_word(index, before[index as usize]);
         }
     }
 }
@@ -111,6 +122,42 @@ fn plain_packets_come_to_what_the_long_way_says_and_most_are_plain() {
     assert!(denied > 20 && limited > 3, "denied {denied}, limited {limited}");
     assert!(forwarded > FRAMES / 100, "only {forwarded}");
     assert!(strangers > FRAMES / 100, "only {strangers}");
+}
+
+/// Nobody is remembered meanwhile, so nobody becomes plain by coming again.
+#[test]
+fn newcomers_in_a_flood_are_plain_and_come_to_what_the_long_way_says() {
+    let mut tables = sample::tables().unwrap();
+    tables.inserts = Some(Lines::default());
+    (tables.directory.flood_per_cpu, tables.directory.flood_in_all) = (4, 6);
+    // Some slots change owner meanwhile.
+    for slot in tables.slots.values_mut().flat_map(|slots| slots.iter_mut().step_by(3)) {
+        *slot = slot.given_to(slot.owner ^ 1, 0, sample::TRANSITION);
+    }
+    let mut random = Random::new(10);
+    let (mut newcomers, mut others) = (0, 0);
+    for _ in 0..FRAMES {
+        let frame = Frame(random.frame());
+        let suppressed = |tables: &HostTables| tables.own_inserts().unwrap().word(inserts::SUPPRESSED);
+        let before = suppressed(&tables);
+        let decided = both(&tables, &frame);
+        if decided.is_none() {
+            tables.run(&mut frame.clone(), INGRESS);
+        }
+        match (suppressed(&tables) - before, decided) {
+            (0, _) => {}
+            (_, Some(_)) => newcomers += 1,
+            (_, None) => others += 1,
+        }
+        if random.once_in(100) {
+            tables.pass_seconds(1);
+        }
+        // The quiet that ends it.
+        if random.once_in(2_000) {
+            tables.pass_seconds(20);
+        }
+    }
+    assert!(newcomers > FRAMES / 20 && others > 0, "plain {newcomers}, not {others}");
 }
 
 #[test]
