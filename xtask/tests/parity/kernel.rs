@@ -32,14 +32,21 @@ const NO_PREALLOC: u32 = 1;
 pub(crate) type Words = [u64; WORDS as usize];
 
 const RING: usize = size_of::<Ring>();
-type Word<const N: usize> = [u8; N];
+/// Bytes of the keys of tracking tables.
+const V4: usize = size_of::<TrackKeyV4>();
+const V6: usize = size_of::<TrackKeyV6>();
 
 /// The loaded program and its maps.
 pub(crate) struct Kernel {
     ebpf: Ebpf,
     /// Token buckets by table.
     buckets: BTreeMap<u32, Array<MapData, Words>>,
+    /// Room for a frame that comes out.
+    out: Vec<u8>,
 }
+
+/// Bytes of the longest frame that comes out of a test run, and more.
+const ROOM: usize = 16 * 1024;
 
 /// A value of the ABI as bytes.
 fn bytes_of<T: Copy, const N: usize>(value: &T) -> [u8; N] {
@@ -71,7 +78,7 @@ impl Kernel {
         let mut ebpf = with_slots_map(|pin| loader.map_pin_path("slots", pin).load(OBJECT).unwrap());
         let program: &mut Xdp = ebpf.program_mut("pen_xdp").unwrap().try_into().unwrap();
         program.load().unwrap();
-        Self { ebpf, buckets: BTreeMap::new() }
+        Self { ebpf, buckets: BTreeMap::new(), out: vec![0; ROOM] }
     }
 
     /// Fills the maps from the host's tables.
@@ -214,13 +221,11 @@ impl Kernel {
     /// Runs a frame through the program: the action, and the frame as it is then.
     pub(crate) fn run(&mut self, frame: &[u8]) -> (u32, Vec<u8>) {
         let program: &mut Xdp = self.ebpf.program_mut("pen_xdp").unwrap().try_into().unwrap();
-        let mut out = vec![0; 16 * 1024];
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
-        options.data_out = Some(&mut out);
+        options.data_out = Some(&mut self.out);
         let result = program.test_run(options).unwrap();
-        out.truncate(result.data_size_out as usize);
-        (result.return_value, out)
+        (result.return_value, self.out[..result.data_size_out as usize].to_vec())
     }
 
     /// A record of `counters`, summed over CPUs.
@@ -240,37 +245,45 @@ impl Kernel {
     }
 
     /// Everything that is remembered.
+    #[allow(dead_code, reason = "rows of frames ask about what the host remembers")]
     pub(crate) fn tracked(&self) -> HashMap<HostKey, Tracked> {
-        let v4: BpfHashMap<_, Word<{ size_of::<TrackKeyV4>() }>, [u16; 4]> =
-            self.ebpf.map("track_v4").unwrap().try_into().unwrap();
-        let v6: BpfHashMap<_, Word<{ size_of::<TrackKeyV6>() }>, [u16; 4]> =
-            self.ebpf.map("track_v6").unwrap().try_into().unwrap();
+        let (v4, v6) = (self.track::<V4>("track_v4"), self.track::<V6>("track_v6"));
         let v4 = v4.iter().map(Result::unwrap).map(|(key, value)| {
             // SAFETY: any bit pattern is a valid key; the sizes are the same by type.
-            (HostKey::V4(unsafe { std::mem::transmute::<[u8; 12], TrackKeyV4>(key) }), tracked_of(value))
+            (HostKey::V4(unsafe { std::mem::transmute::<[u8; V4], TrackKeyV4>(key) }), tracked_of(value))
         });
         let v6 = v6.iter().map(Result::unwrap).map(|(key, value)| {
             // SAFETY: as above.
-            (HostKey::V6(unsafe { std::mem::transmute::<[u8; 24], TrackKeyV6>(key) }), tracked_of(value))
+            (HostKey::V6(unsafe { std::mem::transmute::<[u8; V6], TrackKeyV6>(key) }), tracked_of(value))
         });
         v4.chain(v6).collect()
+    }
+    /// What is remembered under a key.
+    #[allow(dead_code, reason = "the parity test reads all")]
+    pub(crate) fn remembered(&self, key: &HostKey) -> Option<Tracked> {
+        let value = match key {
+            HostKey::V4(key) => self.track::<V4>("track_v4").get(&bytes_of(key), 0),
+            HostKey::V6(key) => self.track::<V6>("track_v6").get(&bytes_of(key), 0),
+        };
+        value.ok().map(tracked_of)
     }
 
     /// Puts a memory in.
     pub(crate) fn remember(&mut self, key: &HostKey, value: Tracked) {
-        let value: [u16; 4] = words_of(value);
+        let value = words_of(value);
         match key {
-            HostKey::V4(key) => {
-                let mut map: BpfHashMap<_, [u8; 12], [u16; 4]> =
-                    self.ebpf.map_mut("track_v4").unwrap().try_into().unwrap();
-                map.insert(bytes_of::<_, 12>(key), value, 0).unwrap();
-            }
-            HostKey::V6(key) => {
-                let mut map: BpfHashMap<_, [u8; 24], [u16; 4]> =
-                    self.ebpf.map_mut("track_v6").unwrap().try_into().unwrap();
-                map.insert(bytes_of::<_, 24>(key), value, 0).unwrap();
-            }
+            HostKey::V4(key) => self.track_mut::<V4>("track_v4").insert(bytes_of(key), value, 0),
+            HostKey::V6(key) => self.track_mut::<V6>("track_v6").insert(bytes_of(key), value, 0),
         }
+        .unwrap();
+    }
+
+    fn track<const KEY: usize>(&self, name: &str) -> BpfHashMap<&MapData, [u8; KEY], [u16; 4]> {
+        self.ebpf.map(name).unwrap().try_into().unwrap()
+    }
+
+    fn track_mut<const KEY: usize>(&mut self, name: &str) -> BpfHashMap<&mut MapData, [u8; KEY], [u16; 4]> {
+        self.ebpf.map_mut(name).unwrap().try_into().unwrap()
     }
 
     /// Makes undone what frames left in the tables, as far as the host's side knows of it.
@@ -280,19 +293,11 @@ impl Kernel {
     )]
     pub(crate) fn forget(&mut self, host: &HostTables) {
         for key in host.tracked.borrow().keys() {
-            let gone = match key {
-                HostKey::V4(key) => {
-                    let mut map: BpfHashMap<_, [u8; 12], [u16; 4]> =
-                        self.ebpf.map_mut("track_v4").unwrap().try_into().unwrap();
-                    map.remove(&bytes_of::<_, 12>(key))
-                }
-                HostKey::V6(key) => {
-                    let mut map: BpfHashMap<_, [u8; 24], [u16; 4]> =
-                        self.ebpf.map_mut("track_v6").unwrap().try_into().unwrap();
-                    map.remove(&bytes_of::<_, 24>(key))
-                }
-            };
-            gone.unwrap();
+            match key {
+                HostKey::V4(key) => self.track_mut::<V4>("track_v4").remove(&bytes_of(key)),
+                HostKey::V6(key) => self.track_mut::<V6>("track_v6").remove(&bytes_of(key)),
+            }
+            .unwrap();
         }
         for line in host.fragments.written().into_keys() {
             self.array::<[u64; WORDS as usize]>("fragments").set(line, [0; WORDS as usize], 0).unwrap();
