@@ -29,11 +29,12 @@ pub const fn who(hash: u64, is_asked_for: bool) -> u64 {
     hash & !1 | is_asked_for as u64
 }
 
-/// Whether this second of a flood has had too many already, so that nobody new is remembered, whoever it is. `now` is the
-/// second of the data plane's clock.
+/// Whether this second has had too many already: whoever is new now is neither remembered nor noted, unless he is asked for by
+/// name. `now` is the second of the data plane's clock. (Where another CPU's clock is in the next one already, who comes as this
+/// one looks at all may be noted although this said that he is not: he counts once less, if he comes again.)
 #[inline(always)]
-pub fn goes_on<T: Tables>(tables: &T, now: u32) -> bool {
-    tables.own_inserts().is_some_and(|own| had_too_many(own.word(inserts::UNTIL) as u32, now))
+pub fn had_too_many<T: Tables>(tables: &T, now: u32) -> bool {
+    tables.own_inserts().is_some_and(|own| was_noticed(own.word(inserts::UNTIL) as u32, now))
 }
 
 /// Whether who is not remembered came in this second of a flood already, to this CPU, and was let in: no newcomer a second
@@ -41,7 +42,7 @@ pub fn goes_on<T: Tables>(tables: &T, now: u32) -> bool {
 /// is all the same, and only who is asked for by name is looked for.
 #[inline(always)]
 pub fn came_before<T: Tables>(tables: &T, who: u64, now: u32) -> bool {
-    let Some((line, word)) = noted_in(tables, who, now) else { return false };
+    let Some((line, word)) = place(tables, who, now) else { return false };
     let (noted, tag) = (line.word(word), tag(who, now));
     noted as u32 == tag || (noted >> 32) as u32 == tag
 }
@@ -49,17 +50,17 @@ pub fn came_before<T: Tables>(tables: &T, who: u64, now: u32) -> bool {
 /// Notes who came in a flood, for [`came_before`].
 #[inline(always)]
 pub fn note<T: Tables>(tables: &T, who: u64, now: u32) {
-    if let Some((line, word)) = noted_in(tables, who, now) {
+    if let Some((line, word)) = place(tables, who, now) {
         line.set_word(word, line.word(word) << 32 | u64::from(tag(who, now)));
     }
 }
 
-/// The line, and the word of it, in which it is noted that one of some came; `None` while that is not noted: but in a flood
-/// that nobody knows yet to go on.
+/// The line and the word of it in which `who` is noted; `None` if he is not, because there is no flood, or because this second
+/// had too many and he is not asked for by name.
 #[inline(always)]
-fn noted_in<T: Tables>(tables: &T, who: u64, now: u32) -> Option<(T::Line<'_>, u32)> {
+fn place<T: Tables>(tables: &T, who: u64, now: u32) -> Option<(T::Line<'_>, u32)> {
     let until = tables.own_inserts()?.word(inserts::UNTIL) as u32;
-    if !is_after(until, now) || who & 1 == 0 && had_too_many(until, now) {
+    if !is_after(until, now) || who & 1 == 0 && was_noticed(until, now) {
         return None;
     }
     Some((tables.newcomers((who >> 54) as u32 & (NEWCOMER_LINES - 1))?, (who >> 51) as u32 & 7))
@@ -67,7 +68,7 @@ fn noted_in<T: Tables>(tables: &T, who: u64, now: u32) -> Option<(T::Line<'_>, u
 
 /// Whether a flood that lasts until then was noticed, or noticed again, in this second.
 #[inline(always)]
-const fn had_too_many(until: u32, now: u32) -> bool {
+const fn was_noticed(until: u32, now: u32) -> bool {
     until == now.wrapping_add(CALM)
 }
 
@@ -89,7 +90,9 @@ pub fn suppresses<T: Tables>(tables: &T, limits: Limits, now: u32) -> bool {
         own.set_word(inserts::UNTIL, u64::from(now.wrapping_add(CALM)));
     }
     if newcomers % LOOK_EVERY == 1 {
-        let until = look(tables, limits.in_all, newcomers, now);
+        // Who comes again counts here once there were too many, and is no business of others.
+        let more = if newcomers > limits.per_cpu { 0 } else { newcomers.min(LOOK_EVERY) };
+        let until = look(tables, limits.in_all, more, now);
         if is_after(until, own.word(inserts::UNTIL) as u32) {
             own.set_word(inserts::UNTIL, u64::from(until));
         }
@@ -105,9 +108,9 @@ pub fn suppresses<T: Tables>(tables: &T, limits: Limits, now: u32) -> bool {
 /// Tells all CPUs how many more newcomers this one had; until when nobody is to be remembered because of all together. So
 /// who was not remembered by one CPU is not by the next either, should his packets come there.
 #[inline(always)]
-fn look<T: Tables>(tables: &T, in_all: u32, newcomers: u32, now: u32) -> u32 {
+fn look<T: Tables>(tables: &T, in_all: u32, more: u32, now: u32) -> u32 {
     let Some(all) = tables.all_inserts() else { return now };
-    let more = u64::from(newcomers.min(LOOK_EVERY));
+    let more = u64::from(more);
     let pace = all.word(inserts::PACE);
     let together = if (pace >> 32) as u32 == now {
         all.add(inserts::PACE, more).wrapping_add(more)

@@ -103,15 +103,16 @@ pub fn choose<'a, K: Key, T: Tables>(
     by_slot(tables, service, slot, true).into()
 }
 
-/// The backend of a flow about which nothing is to be decided, and what is to be noted of it.
+/// The backend of a flow about which nothing is to be decided, and what is to be noted of it. As in [`Choice`], all of it means
+/// something whatever it is.
 pub struct Settled<'a, M> {
     /// The backend.
     pub chosen: Chosen<'a>,
     /// The memory that names it, where it was not used in this second yet.
     memory: Option<M>,
-    /// It is a newcomer in a flood.
-    in_flood: bool,
-    /// This second.
+    /// Whether it is a newcomer's, whom nobody remembers.
+    is_newcomer: bool,
+    /// This second, where anything is to be noted.
     now: u32,
 }
 
@@ -122,15 +123,16 @@ impl<M: Memory> Settled<'_, M> {
         if let Some(memory) = &self.memory {
             memory.touch(self.now);
         }
-        if self.in_flood {
-            is_flooded(tables, directory, self.now);
+        if self.is_newcomer {
+            // That it is not to be remembered is known already.
+            _ = count_newcomer(tables, directory, self.now);
         }
     }
 }
 
-/// The backend of a flow about which nothing is to be decided: who is remembered and counts; in a flood that goes on, the first
-/// to get what nobody remembers; or, where nobody has to be, the owner of a slot that is not changing owner. `None`: [`choose`]
-/// has to look closer.
+/// The backend of a flow about which nothing is to be decided: the one that is remembered and counts; of a newcomer once there
+/// were too many, the one that its slot names; or, where nobody has to be remembered, the owner of a slot that is not changing
+/// owner. `None`: [`choose`] has to look closer.
 #[inline(always)]
 pub fn settled<'a, K: Key, T: Tables>(
     tables: &'a T,
@@ -148,29 +150,30 @@ pub fn settled<'a, K: Key, T: Tables>(
             return None;
         }
         let chosen = sound(tables, service, slot.owner)?;
-        return Some(Settled { chosen, memory: None, in_flood: false, now: 0 });
+        return Some(Settled { chosen, memory: None, is_newcomer: false, now: 0 });
     }
     let now = track::now(directory, tables.jiffies());
     let key = Aligned(K::new(service, client, ports));
     let Some(memory) = key.0.recall(tables) else {
-        if !passes_by(tables, directory, service, now) {
+        if !is_only_counted(tables, directory, service, now) {
             return None;
         }
+        // Whatever it begins: who cannot be remembered could not be told from who was there before.
         let [first, _] = slot()?.candidates(false);
         let chosen = sound(tables, service, first)?;
-        return Some(Settled { chosen, memory: None, in_flood: true, now });
+        return Some(Settled { chosen, memory: None, is_newcomer: true, now });
     };
     let tracked = memory.read();
-    let backend = track::recall(tables, service, tracked, now)?;
+    let chosen = Chosen { index: tracked.backend, backend: track::recall(tables, service, tracked, now)? };
     let memory = if tracked.seen == now { None } else { Some(memory) };
-    Some(Settled { chosen: Chosen { index: tracked.backend, backend }, memory, in_flood: false, now })
+    Some(Settled { chosen, memory, is_newcomer: false, now })
 }
 
-/// Whether a newcomer is only counted, and not remembered, noted or charged.
+/// Whether a newcomer of a service with tracking `full` is only counted: neither remembered, nor noted, nor charged.
 #[inline(always)]
-fn passes_by<T: Tables>(tables: &T, directory: &Directory, service: &ServiceEntry, now: u32) -> bool {
+fn is_only_counted<T: Tables>(tables: &T, directory: &Directory, service: &ServiceEntry, now: u32) -> bool {
     let is_charged = service.flags & service_flags::LIMITS_FLOWS != 0;
-    !is_charged && directory.flood_per_cpu != 0 && flood::goes_on(tables, now)
+    !is_charged && directory.flood_per_cpu != 0 && flood::had_too_many(tables, now)
 }
 
 /// The backend of a flow that may be remembered.
@@ -209,7 +212,7 @@ fn recalled<'a, K: Key, T: Tables>(
     // Where nobody serves, nobody is remembered, however many come.
     let has_backend = slot.candidates(true) != [NO_BACKEND; 2];
     let inserts = may_insert && has_backend && remembers_newcomers(service, slot);
-    let suppressed = inserts && (came_before || is_flooded(tables, directory, now));
+    let suppressed = inserts && (came_before || count_newcomer(tables, directory, now));
     if suppressed && !came_before {
         tables.note_newcomer(who, now);
     }
@@ -234,7 +237,7 @@ fn recalled<'a, K: Key, T: Tables>(
 
 /// Counts a newcomer to be remembered; whether it comes in a flood, and is not to be.
 #[inline(always)]
-fn is_flooded<T: Tables>(tables: &T, directory: &Directory, now: u32) -> bool {
+fn count_newcomer<T: Tables>(tables: &T, directory: &Directory, now: u32) -> bool {
     let limits = Limits { per_cpu: directory.flood_per_cpu, in_all: directory.flood_in_all };
     limits.per_cpu != 0 && tables.suppresses(limits, now)
 }
@@ -291,7 +294,7 @@ fn alive<'a, T: Tables>(tables: &'a T, service: &ServiceEntry, index: u16) -> Op
     if is_alive(backend) { Some(Chosen { index, backend }) } else { None }
 }
 
-/// The backend of an index named by a slot, if packets may go there and nothing about it puzzles.
+/// The same, if nothing about it puzzles; [`NO_BACKEND`] is beyond all records.
 #[inline(always)]
 fn sound<'a, T: Tables>(tables: &'a T, service: &ServiceEntry, index: u16) -> Option<Chosen<'a>> {
     let backend = tables.backend(index)?;

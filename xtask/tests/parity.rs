@@ -9,7 +9,7 @@ mod parity {
 use std::collections::BTreeMap;
 
 use aya::EbpfLoader;
-use parity::kernel::Kernel;
+use parity::kernel::{Kernel, pin_to_one_cpu};
 use pen_common::abi::{COUNTERS, Counter, Slot, Tracked, inserts, records};
 use pen_common::host::frames::{self, Ethernet, kind};
 use pen_common::host::golden::{self, FIRST_BUFFER};
@@ -18,7 +18,6 @@ use pen_common::host::sample::{self, INGRESS};
 use pen_common::host::{Frame, HostTables, Lines, SplitFrame};
 use pen_common::pipeline;
 use pen_common::verdict::{Egress, Verdict, reasons};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use xtask::lab::needs;
 
 const FRAMES: usize = 24_000;
@@ -169,16 +168,6 @@ fn fill_buckets(both: &mut Both) {
     }
 }
 
-/// Keeps this thread on one CPU that it may use; which.
-fn pin_to_one_cpu() -> usize {
-    let may = sched_getaffinity(None).unwrap();
-    let cpu = (0..CpuSet::MAX_CPU).find(|cpu| may.is_set(*cpu)).unwrap();
-    let mut one = CpuSet::new();
-    one.set(cpu);
-    sched_setaffinity(None, &one).unwrap();
-    cpu
-}
-
 #[test]
 fn golden_frames_come_to_what_they_should_in_the_kernel_too() {
     if !needs::met() {
@@ -234,8 +223,7 @@ fn in_a_flood_both_stop_remembering_at_the_same_newcomer() {
     const MOST: u32 = 50;
     let cpu = pin_to_one_cpu();
     let mut tables = Both::tables();
-    (tables.directory.flood_per_cpu, tables.directory.flood_in_all) = (MOST, u32::MAX);
-    tables.inserts = Some(Lines::default());
+    sample::flood_from(&mut tables, MOST);
     let mut both = Both::new(&tables, tables.clone());
     let link = Ethernet { to: sample::OWN_MAC, from: sample::CLIENT_MAC, vlans: vec![] };
     for (number, port) in (0..).zip([sample::port::WEB, sample::port::DNS, sample::port::TURNS].repeat(40)) {
@@ -250,7 +238,8 @@ fn in_a_flood_both_stop_remembering_at_the_same_newcomer() {
     }
     both.assert_same_state();
     let inserts = both.host.inserts.as_ref().unwrap();
-    assert_eq!(both.kernel.inserts(cpu), [0, 1].map(|line| inserts.line(line).words()));
+    assert_eq!(both.kernel.inserts(cpu, 0), inserts.line(0).words());
+    assert_eq!(both.kernel.inserts_of_all(), inserts.line(1).words());
     assert_eq!(inserts.line(0).words()[inserts::SUPPRESSED as usize], 120 - u64::from(MOST));
 }
 

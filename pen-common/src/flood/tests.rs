@@ -100,14 +100,20 @@ impl Cpus {
     fn remembered(&mut self, limits: Limits, second: u32, newcomers: u32) -> u32 {
         let mut remembered = 0;
         for _ in 0..newcomers {
-            for words in &mut self.own {
-                let line = self.tables.own_inserts().unwrap();
-                (0..).zip(words.iter()).for_each(|(index, word)| line.set_word(index, *word));
-                remembered += u32::from(!suppresses(&self.tables, limits, second));
-                (0..).zip(words).for_each(|(index, word)| *word = line.word(index));
+            for cpu in 0..self.own.len() {
+                remembered += self.remembered_by(cpu, limits, second, 1);
             }
         }
         remembered
+    }
+
+    /// How many of so many newcomers to one CPU in a second would be.
+    fn remembered_by(&mut self, cpu: usize, limits: Limits, second: u32, newcomers: u32) -> u32 {
+        let (line, words) = (self.tables.own_inserts().unwrap(), &mut self.own[cpu]);
+        (0..).zip(words.iter()).for_each(|(index, word)| line.set_word(index, *word));
+        let remembered = (0..newcomers).filter(|_| !suppresses(&self.tables, limits, second)).count();
+        (0..).zip(words).for_each(|(index, word)| *word = line.word(index));
+        remembered as u32
     }
 }
 
@@ -137,4 +143,15 @@ fn one_busy_cpu_is_its_own_affair_below_the_limit_of_all() {
     assert_eq!(cpus.remembered(limits, 1000, 2 * MOST), MOST);
     cpus.own.push([0; 4]);
     assert_eq!(cpus.remembered(limits, 1001, 10), 10, "the other one remembers");
+}
+
+/// Beyond its own limit a CPU counts who comes again, too: few who send much must not stop memory everywhere.
+#[test]
+fn what_one_cpu_has_beyond_its_own_limit_is_no_flood_on_others() {
+    let limits = Limits { per_cpu: MOST, in_all: 10 * MOST };
+    let mut cpus = Cpus::new(2);
+    for second in 1000..1060 {
+        cpus.remembered_by(0, limits, second, 50 * MOST);
+        assert_eq!(cpus.remembered_by(1, limits, second, 10), 10, "second {second}");
+    }
 }

@@ -260,6 +260,12 @@ pub fn clients(number: u8) -> [IpAddr; 2] {
     [v4.into(), Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, number.into()).into()]
 }
 
+/// Has more than so many newcomers a second be a flood.
+pub fn flood_from(tables: &mut HostTables, newcomers: u32) {
+    (tables.directory.flood_per_cpu, tables.directory.flood_in_all) = (newcomers, u32::MAX);
+    tables.inserts = Some(Lines::default());
+}
+
 /// Gives a service its backends and its slots, as its port says.
 fn add_backends(tables: &mut HostTables, service: u16, port: u16) {
     use backend_flags::{HEALTH_KNOWN, HEALTH_UP, IN_USE, LOCAL, RETIRED, SERVING, USABLE};

@@ -14,6 +14,9 @@ use pen_common::verdict::{Answer, Drop, Egress, Verdict};
 
 use super::input::{Step, steps};
 
+/// Newcomers of a second that are no flood yet.
+const FEW: u32 = 4;
+
 /// The sample's world, twice: in one of them everybody goes the long way.
 pub(crate) struct World {
     short: HostTables,
@@ -48,7 +51,8 @@ impl Bytes for SplitFrame {
 impl World {
     /// The world before anything happened.
     pub(crate) fn new() -> Self {
-        let tables = sample::tables().expect("the sample's services fit");
+        let mut tables = sample::tables().expect("the sample's services fit");
+        sample::flood_from(&mut tables, FEW);
         let half = &tables.directory.halves[tables.directory.active as usize & 1];
         let of_kind = |kind| half.entries.iter().filter(move |entry| entry.kind == kind);
         let vips = of_kind(entry_kind::VIP).map(|vip| (vip.address, vip.flags & vip_flags::ANNOUNCE != 0));
@@ -85,6 +89,8 @@ impl World {
             }
         }
         assert_eq!(self.short.fragments.written(), self.long.fragments.written());
+        let newcomers = |tables: &HostTables| tables.inserts.as_ref().map(Lines::written);
+        assert_eq!(newcomers(&self.short), newcomers(&self.long));
         let tokens = |tables: &HostTables| tables.buckets.values().map(Lines::written).collect::<Vec<_>>();
         assert_eq!(tokens(&self.short), tokens(&self.long));
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::xdp::DevMapHash;
-use aya::maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use pen_common::abi::{
@@ -19,7 +19,7 @@ use pen_common::host::{HostKey, HostTables};
 use pen_common::tables::WORDS;
 use pen_ctl::dataplane::xdp::{OpenOptions, Policy, XdpPlane};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::thread::{CpuSet, UnshareFlags, sched_getaffinity, sched_setaffinity, unshare_unsafe};
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../../pen-ebpf/prebuilt/pen.o");
 /// `BPF_F_MMAPABLE`: inner maps must be like the one the program was verified with.
@@ -70,6 +70,16 @@ fn with_slots_map<R>(use_it: impl FnOnce(PathBuf) -> R) -> R {
     let result = use_it(slots);
     unmount(bpffs.path(), UnmountFlags::DETACH).unwrap();
     result
+}
+
+/// Keeps this thread on one CPU that it may use; which.
+pub(crate) fn pin_to_one_cpu() -> usize {
+    let may = sched_getaffinity(None).unwrap();
+    let cpu = (0..CpuSet::MAX_CPU).find(|cpu| may.is_set(*cpu)).unwrap();
+    let mut one = CpuSet::new();
+    one.set(cpu);
+    sched_setaffinity(None, &one).unwrap();
+    cpu
 }
 
 impl Kernel {
@@ -185,11 +195,15 @@ impl Kernel {
         sums
     }
 
-    /// What a CPU wanted to insert, and what all did as far as they told.
-    pub(crate) fn inserts(&mut self, cpu: usize) -> [Words; 2] {
-        let all = self.array::<Words>("inserts_all").get(&0, 0).unwrap();
+    /// An element of what a CPU wanted to insert, and of who came to it in a flood.
+    pub(crate) fn inserts(&self, cpu: usize, index: u32) -> Words {
         let own: PerCpuArray<_, Words> = self.ebpf.map("inserts").unwrap().try_into().unwrap();
-        [own.get(&0, 0).unwrap()[cpu], all]
+        own.get(&index, 0).unwrap()[cpu]
+    }
+
+    /// What all CPUs wanted to insert, as far as they told.
+    pub(crate) fn inserts_of_all(&mut self) -> Words {
+        self.array::<Words>("inserts_all").get(&0, 0).unwrap()
     }
 
     fn install_rounds(&mut self, tables: &HostTables) {
@@ -301,6 +315,15 @@ impl Kernel {
         }
         for line in host.fragments.written().into_keys() {
             self.array::<[u64; WORDS as usize]>("fragments").set(line, [0; WORDS as usize], 0).unwrap();
+        }
+        for line in host.inserts.iter().flat_map(|lines| lines.written().into_keys()) {
+            if line == 1 {
+                self.array::<Words>("inserts_all").set(0, Words::default(), 0).unwrap();
+                continue;
+            }
+            let mut own: PerCpuArray<_, Words> = self.ebpf.map_mut("inserts").unwrap().try_into().unwrap();
+            let nothing = vec![Words::default(); aya::util::nr_cpus().unwrap()];
+            own.set(line.saturating_sub(1), PerCpuValues::try_from(nothing).unwrap(), 0).unwrap();
         }
         for service in host.taken.borrow().keys() {
             let mut rings = self.array::<[u8; RING]>("rings");

@@ -12,10 +12,12 @@ use pen_common::pipeline;
 use pen_common::verdict::{Egress, Verdict};
 
 use super::input::steps;
-use super::kernel::Kernel;
+use super::kernel::{Kernel, pin_to_one_cpu};
 
 /// Fewer bytes than an Ethernet header the kernel does not take for a frame (`bpf_prog_test_run_xdp`).
 const SHORTEST: usize = 14;
+/// Newcomers that are no flood yet.
+const FEW: u32 = 4;
 /// Entries of each tracking table: far more than the frames of an input make, and quickly read through.
 const TRACKED: u32 = 4096;
 
@@ -23,6 +25,8 @@ const TRACKED: u32 = 4096;
 pub(crate) struct Both {
     kernel: Kernel,
     host: HostTables,
+    /// The CPU that the program runs on.
+    cpu: usize,
     /// What the kernel must have counted so far, by record.
     counted: HashMap<u32, Counter>,
     /// The records that an input's frames were counted in.
@@ -39,11 +43,13 @@ impl Both {
         for entry in host.directory.halves.iter_mut().flat_map(|half| &mut half.entries) {
             entry.flags &= !(service_flags::LIMITS_PACKETS | service_flags::LIMITS_FLOWS);
         }
+        sample::flood_from(&mut host, FEW);
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("track_v4", TRACKED).map_max_entries("track_v6", TRACKED);
         let mut kernel = Kernel::load(&mut loader);
         kernel.install(&host);
-        Self { kernel, host, counted: HashMap::new(), touched: BTreeSet::new() }
+        let cpu = pin_to_one_cpu();
+        Self { kernel, host, cpu, counted: HashMap::new(), touched: BTreeSet::new() }
     }
 
     /// Runs the frames of an input through both, one after the other.
@@ -59,6 +65,7 @@ impl Both {
             }
         }
         self.counted_the_same();
+        self.newcomers_the_same();
         self.remembered_the_same();
         self.forget();
     }
@@ -83,6 +90,18 @@ impl Both {
     fn counted_the_same(&mut self) {
         for record in std::mem::take(&mut self.touched) {
             assert_eq!(self.kernel.counter(record), self.counted[&record], "record {record}");
+        }
+    }
+
+    /// Both counted the same newcomers, and noted the same ones.
+    fn newcomers_the_same(&mut self) {
+        let lines = self.host.inserts.as_ref().map(Lines::written).unwrap_or_default();
+        for (line, words) in lines {
+            let noted = match line {
+                1 => self.kernel.inserts_of_all(),
+                line => self.kernel.inserts(self.cpu, line.saturating_sub(1)),
+            };
+            assert_eq!(noted, words, "newcomers, line {line}");
         }
     }
 
@@ -115,6 +134,7 @@ impl Both {
         self.host.taken.get_mut().clear();
         self.host.puzzles.get_mut().clear();
         self.host.fragments = Lines::default();
+        self.host.inserts = Some(Lines::default());
     }
 }
 
