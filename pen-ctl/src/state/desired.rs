@@ -202,6 +202,18 @@ impl Desired {
     pub fn service_mut(&mut self, name: &str) -> Option<&mut Service> {
         self.services.iter_mut().find(|service| service.name == name)
     }
+
+    /// Has access lists that equal those of another state be the same in memory, where a list may have 16 MiB.
+    pub(crate) fn share_lists(&mut self, other: &Self) {
+        for service in &mut self.services {
+            let Some(like) = other.service(&service.name) else { continue };
+            for (list, like) in [(&mut service.allow, &like.allow), (&mut service.deny, &like.deny)] {
+                if list == like {
+                    *list = like.clone();
+                }
+            }
+        }
+    }
 }
 
 impl Service {

@@ -111,13 +111,16 @@ pub(super) struct History {
     pub(super) largest: u64,
     /// By number; or why it cannot be read.
     entries: BTreeMap<u64, Result<Known, String>>,
+    /// The two newest, once they were needed: to read them with each change takes longer than the change.
+    recent: BTreeMap<u64, Entry>,
 }
 
 impl History {
     /// Looks up what is there. What cannot be read is there, too: as a number and a reason.
     pub(super) fn open(files: &dyn Files, state_directory: &Path) -> Self {
-        let (directory, entries) = (state_directory.join(DIRECTORY), BTreeMap::new());
-        let mut history = Self { directory, largest: LARGEST, entries };
+        let (directory, entries, recent) =
+            (state_directory.join(DIRECTORY), BTreeMap::new(), BTreeMap::new());
+        let mut history = Self { directory, largest: LARGEST, entries, recent };
         let names = files.names(&history.directory).unwrap_or_default();
         for number in names.iter().filter_map(|name| number_in(name)) {
             let known = history.read(files, number).map(|entry| Known::of(&entry));
@@ -177,22 +180,25 @@ impl History {
             };
         }
         let newest = self.entries.keys().next_back().copied();
-        let last = newest.and_then(|number| self.read(files, number).ok());
         let before =
             newest.and_then(|newest| self.entries.range(..newest).next_back()).map(|(number, _)| *number);
-        let before = before.and_then(|number| self.read(files, number).ok());
-        let (number, changes, base) = match (last, before) {
-            (Some(last), Some(before)) if last.on_trial == on_trial && continues(&last, note) => {
+        for number in [before, newest].into_iter().flatten() {
+            self.recall(files, number, desired);
+        }
+        let recent = |number: Option<u64>| number.and_then(|number| self.recent.get(&number));
+        let (number, changes, base) = match (recent(newest), recent(before)) {
+            (Some(last), Some(before)) if last.on_trial == on_trial && continues(last, note) => {
                 if before.desired == *desired {
-                    self.remove(files, last.number)?;
-                    return match before.on_trial == on_trial {
+                    let (last, before, was_on_trial) = (last.number, before.number, before.on_trial);
+                    self.remove(files, last)?;
+                    return match was_on_trial == on_trial {
                         true => Ok(()),
-                        false => self.mark(files, before.number, on_trial),
+                        false => self.mark(files, before, on_trial),
                     };
                 }
-                (last.number, last.changes + 1, Some(before.desired))
+                (last.number, last.changes + 1, Some(&before.desired))
             }
-            (last, _) => (newest.map_or(1, |newest| newest + 1), 1, last.map(|last| last.desired)),
+            (last, _) => (newest.map_or(1, |newest| newest + 1), 1, last.map(|last| &last.desired)),
         };
         let entry = Entry {
             format: FORMAT,
@@ -202,7 +208,7 @@ impl History {
             cause: note.cause.clone(),
             changes,
             summary: match base {
-                Some(base) => difference::summary(&difference::between(&base, desired)),
+                Some(base) => difference::summary(&difference::between(base, desired)),
                 None => "the first state of the history".to_owned(),
             },
             applied: applied.map(str::to_owned),
@@ -211,7 +217,26 @@ impl History {
         };
         self.write(files, &entry)?;
         self.entries.insert(number, Ok(known));
+        self.keep(entry);
         self.prune(files)
+    }
+
+    /// Reads one into `recent`, where it is not yet, unless it cannot be read. Lists that it has in common with a state take
+    /// no room of their own.
+    fn recall(&mut self, files: &dyn Files, number: u64, like: &Desired) {
+        if !self.recent.contains_key(&number)
+            && let Ok(mut entry) = self.read(files, number)
+        {
+            entry.desired.share_lists(like);
+            self.keep(entry);
+        }
+    }
+
+    fn keep(&mut self, entry: Entry) {
+        self.recent.insert(entry.number, entry);
+        while self.recent.len() > 2 {
+            self.recent.pop_first();
+        }
     }
 
     /// What was on trial was confirmed, or the other way round.
@@ -220,6 +245,7 @@ impl History {
         let entry = Entry { on_trial, ..entry };
         self.write(files, &entry)?;
         self.entries.insert(number, Ok(Known::of(&entry)));
+        self.recent.remove(&number);
         Ok(())
     }
 
@@ -247,6 +273,7 @@ impl History {
     fn remove(&mut self, files: &dyn Files, number: u64) -> io::Result<()> {
         files.remove(&self.directory.join(file_name(number)))?;
         self.entries.remove(&number);
+        self.recent.remove(&number);
         files.sync_directory(&self.directory)
     }
 

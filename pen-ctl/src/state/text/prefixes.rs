@@ -1,11 +1,11 @@
 //! Text forms of addresses and prefixes, and of lists of them: `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/32`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
-use serde::ser::{Serialize, Serializer};
+use serde::ser::{Serialize, SerializeSeq, Serializer};
 
 use super::{TextError, parsed};
 use crate::dataplane::Prefixes;
@@ -87,12 +87,64 @@ pub(crate) mod optional_prefixes {
 
 impl Serialize for Prefixes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter())
+        let mut all = serializer.serialize_seq(Some(self.len()))?;
+        let mut text = String::new();
+        for prefix in self.iter() {
+            text.clear();
+            write(&mut text, prefix);
+            all.serialize_element(&text)?;
+        }
+        all.end()
     }
+}
+
+/// Writes a prefix as [`IpNet`] shows it. Each change writes whole lists several times, and the machinery of formats takes
+/// five times as long for an IPv4 prefix as its digits do.
+fn write(text: &mut String, prefix: &IpNet) {
+    match prefix {
+        IpNet::V4(prefix) => {
+            for (octet, behind) in prefix.addr().octets().into_iter().zip(['.', '.', '.', '/']) {
+                write_number(text, octet);
+                text.push(behind);
+            }
+            write_number(text, prefix.prefix_len());
+        }
+        // A string takes all there is.
+        IpNet::V6(prefix) => _ = write!(text, "{prefix}"),
+    }
+}
+
+/// Writes a number without leading zeros.
+fn write_number(text: &mut String, number: u8) {
+    let digit = |digit: u8| char::from(b'0' + digit);
+    if number >= 100 {
+        text.push(digit(number / 100));
+    }
+    if number >= 10 {
+        text.push(digit(number / 10 % 10));
+    }
+    text.push(digit(number % 10));
 }
 
 impl<'de> Deserialize<'de> for Prefixes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         networks(deserializer).map(Self::from_iter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn prefixes_are_written_as_they_are_shown(address: IpAddr, length in 0..=128u8) {
+            let most = if address.is_ipv4() { 32 } else { 128 };
+            let prefix = IpNet::new(address, length.min(most)).unwrap();
+            let mut text = String::new();
+            write(&mut text, &prefix);
+            prop_assert_eq!(text, prefix.to_string());
+        }
     }
 }
