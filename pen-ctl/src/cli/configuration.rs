@@ -13,7 +13,7 @@ use super::{Global, done, show};
 use crate::api::ApiError;
 use crate::api::configuration::{AppliedDocument, ConfigDocument, HistoryDocument, StateDetail};
 use crate::client::{Answer, ClientError, segment};
-use crate::config::{self, export::to_toml};
+use crate::config::{self, FILE_MAX, export::to_toml};
 use crate::state::revision::{Condition, Revision};
 use crate::state::store::Store;
 use crate::state::text;
@@ -141,7 +141,7 @@ pub fn apply(global: &Global, args: &ApplyArgs) -> Result<(), CliError> {
 fn read(file: &Path) -> Result<(String, String), CliError> {
     if file == Path::new("-") {
         let mut text = String::new();
-        let read = std::io::stdin().take(config::FILE_MAX + 1).read_to_string(&mut text);
+        let read = std::io::stdin().take(FILE_MAX + 1).read_to_string(&mut text);
         read.map_err(|error| {
             CliError::failed(format!(
                 "standard input cannot be read: {error}; pipe a configuration (TOML) into it"
@@ -193,7 +193,12 @@ fn applied(global: &Global, answer: &Answer, what: &str, done: &str) -> Result<(
 /// Writes the desired state out, as stored where no controller answers.
 pub fn export(global: &Global) -> Result<(), CliError> {
     let stored = match global.client().call(Method::GET, "/v1/config", None) {
-        Ok(answer) => return show(global, &answer, |document: &ConfigDocument| document.toml.clone()),
+        Ok(answer) => {
+            return show(global, &answer, |document: &ConfigDocument| {
+                warn_of_length(&document.toml);
+                document.toml.clone()
+            });
+        }
         Err(error @ ClientError::NoController { .. }) => {
             let stored = Store::peek(&global.state_dir()).map_err(ApiError::from)?;
             stored.ok_or(error)?
@@ -205,9 +210,24 @@ pub fn export(global: &Global) -> Result<(), CliError> {
     let document = ConfigDocument { revision: Revision::of(&stored), toml: to_toml(&stored, kind) };
     match global.json {
         true => render::print(&super::values::body(&document)?),
-        false => render::print(&document.toml),
+        false => {
+            warn_of_length(&document.toml);
+            render::print(&document.toml);
+        }
     }
     Ok(())
+}
+
+/// A file that nobody can apply is no good as a backup, and should not be found out as such when it is needed.
+fn warn_of_length(toml: &str) {
+    if toml.len() as u64 > FILE_MAX {
+        eprintln!(
+            "pen-ctl: this is {:.1} MiB, more than the {} MiB that `apply` takes: shorten its lists, or keep the state \
+             directory as the backup",
+            toml.len() as f64 / f64::from(1 << 20),
+            FILE_MAX >> 20
+        );
+    }
 }
 
 /// Looks at the states from before, or brings one back.

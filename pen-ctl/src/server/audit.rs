@@ -90,13 +90,14 @@ fn keys(spec: &impl Serialize) -> String {
 /// The same of a service. Lists that are too long for a line are counted behind it.
 fn service_keys(spec: &ServiceSpec) -> String {
     let mut short = spec.clone();
-    let mut counted = String::new();
+    let mut counted = Vec::new();
     for (key, list) in [("allow", &mut short.allow), ("deny", &mut short.deny)] {
         if let Some(long) = list.take_if(|list| list.len() > LISTED) {
-            counted.push_str(&format!(", {key} of {} prefixes", long.len()));
+            counted.push(format!("{key} of {} prefixes", long.len()));
         }
     }
-    keys(&short) + &counted
+    let told = Some(keys(&short)).filter(|_| counted.is_empty() || short != ServiceSpec::default());
+    told.into_iter().chain(counted).collect::<Vec<_>>().join(", ")
 }
 
 fn interface(spec: &InterfaceSpec) -> String {
@@ -136,6 +137,9 @@ mod tests {
             what(&Request::ServiceSet { name: "web".into(), spec }),
             r#"service web set: {"allow":["0.0.0.0/32"],"panic":5}, deny of 100000 prefixes"#
         );
+        let spec = ServiceSpec { deny: Some(list(17)), ..ServiceSpec::default() };
+        let set = Request::ServiceSet { name: "web".into(), spec };
+        assert_eq!(what(&set), "service web set: deny of 17 prefixes");
     }
 
     #[test]

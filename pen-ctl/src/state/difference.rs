@@ -2,16 +2,16 @@
 //!
 //! Compared is what the state's JSON says, key by key, so that a key which is added to the state is never left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::desired::{Backend, Desired, InterfaceSpec, Service};
+use crate::dataplane::Prefixes;
 
-/// Keys whose values are lists of prefixes, which may be long.
-const LISTS: [&str; 2] = ["allow", "deny"];
 /// Prefixes of a list that are told one by one.
 const LISTED_PREFIXES: usize = 4;
 
@@ -105,9 +105,13 @@ trait Part: Serialize + PartialEq + Clone {
     fn name(&self) -> String;
     /// The same with nothing but what it must have said of it.
     fn plain(&self) -> Self;
-    /// The same without the parts of it, which are many and compared by themselves.
+    /// The same without its parts and lists, which are many and compared by themselves.
     fn bare(&self) -> Self {
         self.clone()
+    }
+    /// Its lists, by their keys.
+    fn lists(&self) -> Vec<(&'static str, &Prefixes)> {
+        Vec::new()
     }
     /// What is other in the parts of it.
     fn within(old: Option<&Self>, new: Option<&Self>) -> Vec<Difference>;
@@ -137,7 +141,10 @@ impl Part for Service {
         Self::new(self.name.clone(), self.vip)
     }
     fn bare(&self) -> Self {
-        Self { backends: Vec::new(), ..self.clone() }
+        Self { backends: Vec::new(), allow: Prefixes::default(), deny: Prefixes::default(), ..self.clone() }
+    }
+    fn lists(&self) -> Vec<(&'static str, &Prefixes)> {
+        vec![("allow", &self.allow), ("deny", &self.deny)]
     }
     fn within(old: Option<&Self>, new: Option<&Self>) -> Vec<Difference> {
         let backends = |service: Option<&Self>| service.map(|service| service.backends.clone());
@@ -183,7 +190,7 @@ fn parts<P: Part>(service: Option<&str>, old: &[P], new: &[P]) -> Vec<Difference
             // Of a thousand backends most are as they were.
             Some(before) if before == one => continue,
             None => {
-                let mut said = changes(keys(&one.plain(), P::APART), keys(&one.bare(), P::APART));
+                let mut said = changes_of(&one.plain(), one);
                 said.iter_mut().for_each(|key| key.old = Value::Null);
                 if let Some(vip) = keys(&one.bare(), P::APART).remove("vip") {
                     said.insert(0, KeyChange { key: "vip".into(), old: Value::Null, new: vip });
@@ -191,7 +198,7 @@ fn parts<P: Part>(service: Option<&str>, old: &[P], new: &[P]) -> Vec<Difference
                 all.push(difference(Became::Added, one.name(), said));
             }
             Some(before) => {
-                let changed = changes(keys(&before.bare(), P::APART), keys(&one.bare(), P::APART));
+                let changed = changes_of(before, one);
                 if !changed.is_empty() {
                     all.push(difference(Became::Changed, one.name(), changed));
                 }
@@ -215,6 +222,19 @@ fn keys(of: &impl Serialize, apart: &[&str]) -> Map<String, Value> {
     keys
 }
 
+/// The keys of something that are other.
+fn changes_of<P: Part>(old: &P, new: &P) -> Vec<KeyChange> {
+    let [mut olds, mut news] = [old, new].map(|one| keys(&one.bare(), P::APART));
+    for ((key, before), (_, after)) in old.lists().into_iter().zip(new.lists()) {
+        if before != after {
+            let [before, after] = told(before, after);
+            olds.insert(key.to_owned(), before);
+            news.insert(key.to_owned(), after);
+        }
+    }
+    changes(olds, news)
+}
+
 fn changes(mut old: Map<String, Value>, new: Map<String, Value>) -> Vec<KeyChange> {
     let mut all = Vec::new();
     for (key, new) in new {
@@ -225,41 +245,43 @@ fn changes(mut old: Map<String, Value>, new: Map<String, Value>) -> Vec<KeyChang
     }
     all.extend(old.into_iter().map(|(key, old)| KeyChange { key, old, new: Value::Null }));
     all.retain(|change| change.old != change.new);
-    all.iter_mut().filter(|change| LISTS.contains(&change.key.as_str())).for_each(KeyChange::shorten);
     all
 }
 
-impl KeyChange {
-    /// Says how many there are, and how many came and went, where there are too many to read.
-    fn shorten(&mut self) {
-        let (old, new) = (strings(&self.old), strings(&self.new));
-        if old.len().max(new.len()) <= LISTED_PREFIXES {
-            return;
-        }
-        let (came, went) = (new.difference(&old).count(), old.difference(&new).count());
-        let counted = |all: &BTreeSet<&str>| match all.len() {
-            1 => "1 prefix".to_owned(),
-            many => format!("{many} prefixes"),
-        };
-        let other = if old.is_empty() || new.is_empty() {
-            String::new()
-        } else {
-            format!(" ({came} added, {went} removed)")
-        };
-        let (before, after) = (counted(&old), format!("{}{other}", counted(&new)));
-        let say = |value: &mut Value, words: String| {
-            if !value.is_null() {
-                *value = words.into();
-            }
-        };
-        say(&mut self.old, before);
-        say(&mut self.new, after);
+/// Two lists that differ, as they are told: all of them, or how many there are, and how many came and went.
+fn told(old: &Prefixes, new: &Prefixes) -> [Value; 2] {
+    if old.len().max(new.len()) <= LISTED_PREFIXES {
+        // Strings: cannot fail.
+        return [old, new].map(|list| match list.is_empty() {
+            true => Value::Null,
+            false => serde_json::to_value(list).unwrap_or_default(),
+        });
     }
+    let counted = |list: &Prefixes| match list.len() {
+        0 => None,
+        1 => Some("1 prefix".to_owned()),
+        many => Some(format!("{many} prefixes")),
+    };
+    let common = in_both(old, new);
+    let (came, went) = (new.len() - common, old.len() - common);
+    let after = match counted(new) {
+        Some(count) if !old.is_empty() => Some(format!("{count} ({came} added, {went} removed)")),
+        count => count,
+    };
+    [counted(old), after].map(Value::from)
 }
 
-/// The strings of a list; none of anything else.
-fn strings(value: &Value) -> BTreeSet<&str> {
-    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+/// How many are in both of two sorted lists.
+fn in_both(one: &Prefixes, other: &Prefixes) -> usize {
+    let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
+    let mut both = 0;
+    while let (Some(first), Some(second)) = (one.peek(), other.peek()) {
+        let order = first.cmp(second);
+        both += usize::from(order == Ordering::Equal);
+        one.next_if(|_| order != Ordering::Greater);
+        other.next_if(|_| order != Ordering::Less);
+    }
+    both
 }
 
 impl fmt::Display for Difference {

@@ -31,11 +31,11 @@ pub(super) fn guards(service: &ServiceDocument) -> String {
 pub(super) fn refused(service: &ServiceDocument) -> Vec<(&'static str, String)> {
     let Some(refused) = service.refused else { return Vec::new() };
     if service.proxy.is_none() {
-        let words = |found| count(found, "packets");
+        let words = |found| count(found, "packet");
         return vec![("denied", words(refused.denied)), ("rate limited", words(refused.rate_limited))];
     }
     // The proxy knows no limits of packets.
-    let unit = if service.vip.protocol == Protocol::Tcp { "connections" } else { "datagrams" };
+    let unit = if service.vip.protocol == Protocol::Tcp { "connection" } else { "datagram" };
     vec![("denied", count(refused.denied, unit))]
 }
 
@@ -43,7 +43,8 @@ fn count(RefusedCount { packets, last, seconds_ago }: RefusedCount, unit: &str) 
     let from = last.map_or_else(String::new, |client| format!(" from {client}"));
     let newest =
         seconds_ago.map_or_else(String::new, |ago| format!(", the last{from} {} ago", span(ago.into())));
-    format!("{} {unit}{newest}", number(packets))
+    let plural = if packets == 1 { "" } else { "s" };
+    format!("{} {unit}{plural}{newest}", number(packets))
 }
 
 /// What there is to say of floods; nothing where there was none.
