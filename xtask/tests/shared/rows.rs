@@ -18,7 +18,7 @@ use super::kernel::{Kernel, pin_to_one_cpu};
 const SHORTEST: usize = 14;
 /// Newcomers that are no flood yet.
 const FEW: u32 = 4;
-/// Entries of each tracking table: far more than the frames of an input make, and quickly read through.
+/// Entries of each tracking table: far more than the frames of an input make.
 const TRACKED: u32 = 4096;
 
 /// The sample's world, in the kernel and on this host.
