@@ -73,6 +73,11 @@ pub fn incomplete() -> bool {
     INCOMPLETE.load(Ordering::Relaxed)
 }
 
+/// How many of something: `1 packet`, `1 234 packets`.
+pub fn plural(count: u64, what: &str) -> String {
+    format!("{} {what}{}", number(count), if count == 1 { "" } else { "s" })
+}
+
 /// A number with thin groups of three: `1 234 567`.
 pub fn number(value: u64) -> String {
     let digits = value.to_string();

@@ -1,6 +1,7 @@
 //! Who may use a service, and how much of it: access lists and limits, as a data plane holds them; and what it refuses, or
 //! does not remember in a flood.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -91,6 +92,23 @@ impl Prefixes {
     /// One by one, in order.
     pub fn iter(&self) -> std::slice::Iter<'_, IpNet> {
         self.0.iter()
+    }
+
+    /// Those that are in another list, too, in order.
+    pub fn common(&self, other: &Self) -> impl Iterator<Item = IpNet> {
+        let (mut ours, mut theirs) = (self.iter().peekable(), other.iter().peekable());
+        std::iter::from_fn(move || {
+            loop {
+                match ours.peek()?.cmp(theirs.peek()?) {
+                    Ordering::Less => ours.next(),
+                    Ordering::Greater => theirs.next(),
+                    Ordering::Equal => {
+                        theirs.next();
+                        return ours.next().copied();
+                    }
+                };
+            }
+        })
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Compared is what the state's JSON says, key by key, so that a key which is added to the state is never left out.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -262,26 +261,13 @@ fn told(old: &Prefixes, new: &Prefixes) -> [Value; 2] {
         1 => Some("1 prefix".to_owned()),
         many => Some(format!("{many} prefixes")),
     };
-    let common = in_both(old, new);
+    let common = old.common(new).count();
     let (came, went) = (new.len() - common, old.len() - common);
     let after = match counted(new) {
         Some(count) if !old.is_empty() => Some(format!("{count} ({came} added, {went} removed)")),
         count => count,
     };
     [counted(old), after].map(Value::from)
-}
-
-/// How many are in both of two sorted lists.
-fn in_both(one: &Prefixes, other: &Prefixes) -> usize {
-    let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
-    let mut both = 0;
-    while let (Some(first), Some(second)) = (one.peek(), other.peek()) {
-        let order = first.cmp(second);
-        both += usize::from(order == Ordering::Equal);
-        one.next_if(|_| order != Ordering::Greater);
-        other.next_if(|_| order != Ordering::Less);
-    }
-    both
 }
 
 impl fmt::Display for Difference {

@@ -272,6 +272,7 @@ impl Kernel {
         });
         v4.chain(v6).collect()
     }
+
     /// What is remembered under a key.
     #[allow(dead_code, reason = "the parity test reads all")]
     pub(crate) fn remembered(&self, key: &HostKey) -> Option<Tracked> {

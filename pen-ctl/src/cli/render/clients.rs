@@ -2,7 +2,7 @@
 
 use super::status::View;
 use super::table::{Cell, Table};
-use super::{Tone, number, span};
+use super::{Tone, number, plural, span};
 use crate::api::document::clients::{
     ClientDocument, ClientList, ClientOfService, ClientShow, ClientStatus, DecidedBy, ForgetDocument,
 };
@@ -123,10 +123,6 @@ fn table(clients: &[ClientDocument], indent: usize, view: View) -> String {
 
 fn counts(status: ClientStatus) -> bool {
     matches!(status, ClientStatus::Tracked | ClientStatus::BackendDown)
-}
-
-fn plural(count: u64, what: &str) -> String {
-    format!("{} {what}{}", number(count), if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

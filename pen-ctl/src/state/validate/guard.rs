@@ -1,7 +1,5 @@
 //! What access lists and limits obey.
 
-use std::cmp::Ordering;
-
 use ipnet::IpNet;
 use pen_common::abi;
 
@@ -45,7 +43,7 @@ fn access(service: &Service) -> Result<(), ApiError> {
             &format!("`allow` and `deny` together may have {}", abi::MAX_PREFIXES),
         ));
     }
-    match first_of_both(&service.allow, &service.deny) {
+    match service.allow.common(&service.deny).next() {
         None => Ok(()),
         Some(net) => Err(wrong(
             service,
@@ -64,16 +62,4 @@ fn mapped(service: &Service, key: &str, list: &Prefixes) -> Result<(), ApiError>
         return Err(wrong(service, format!("`{net}` in `{key}` is IPv4 written as IPv6"), &same));
     }
     Ok(())
-}
-
-/// The first that is in both of two sorted lists.
-fn first_of_both(one: &Prefixes, other: &Prefixes) -> Option<IpNet> {
-    let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
-    loop {
-        match one.peek()?.cmp(other.peek()?) {
-            Ordering::Less => one.next(),
-            Ordering::Greater => other.next(),
-            Ordering::Equal => return one.next().copied(),
-        };
-    }
 }

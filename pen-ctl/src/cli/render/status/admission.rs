@@ -3,7 +3,7 @@
 use super::View;
 use crate::api::document::admission::{FloodDocument, RefusedCount};
 use crate::api::document::{AccessDocument, ServiceDocument};
-use crate::cli::render::{Tone, number, span};
+use crate::cli::render::{Tone, number, plural, span};
 use crate::dataplane::Protocol;
 
 /// What a service asks of its clients, and how many it refused, in a line below its own; nothing for those that never
@@ -43,8 +43,7 @@ fn count(RefusedCount { packets, last, seconds_ago }: RefusedCount, unit: &str) 
     let from = last.map_or_else(String::new, |client| format!(" from {client}"));
     let newest =
         seconds_ago.map_or_else(String::new, |ago| format!(", the last{from} {} ago", span(ago.into())));
-    let plural = if packets == 1 { "" } else { "s" };
-    format!("{} {unit}{plural}{newest}", number(packets))
+    format!("{}{newest}", plural(packets, unit))
 }
 
 /// What there is to say of floods; nothing where there was none.
