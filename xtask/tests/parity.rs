@@ -239,7 +239,7 @@ fn in_a_flood_both_stop_remembering_at_the_same_newcomer() {
     both.assert_same_state();
     let inserts = both.host.inserts.as_ref().unwrap();
     assert_eq!(both.kernel.inserts(cpu, 0), inserts.line(0).words());
-    assert_eq!(both.kernel.inserts_of_all(), inserts.line(1).words());
+    assert_eq!(both.kernel.inserts(cpu, 1), inserts.line(1).words());
     assert_eq!(inserts.line(0).words()[inserts::SUPPRESSED as usize], 120 - u64::from(MOST));
 }
 

@@ -195,15 +195,13 @@ impl Kernel {
         sums
     }
 
-    /// An element of what a CPU wanted to insert, and of who came to it in a flood.
-    pub(crate) fn inserts(&self, cpu: usize, index: u32) -> Words {
+    /// A line of what was to be inserted, as [`HostTables::inserts`] has them, of a CPU's own.
+    pub(crate) fn inserts(&mut self, cpu: usize, line: u32) -> Words {
+        let Some(index) = own_inserts(line) else {
+            return self.array::<Words>("inserts_all").get(&0, 0).unwrap();
+        };
         let own: PerCpuArray<_, Words> = self.ebpf.map("inserts").unwrap().try_into().unwrap();
         own.get(&index, 0).unwrap()[cpu]
-    }
-
-    /// What all CPUs wanted to insert, as far as they told.
-    pub(crate) fn inserts_of_all(&mut self) -> Words {
-        self.array::<Words>("inserts_all").get(&0, 0).unwrap()
     }
 
     fn install_rounds(&mut self, tables: &HostTables) {
@@ -318,13 +316,13 @@ impl Kernel {
             self.array::<[u64; WORDS as usize]>("fragments").set(line, [0; WORDS as usize], 0).unwrap();
         }
         for line in host.inserts.iter().flat_map(|lines| lines.written().into_keys()) {
-            if line == 1 {
+            let Some(index) = own_inserts(line) else {
                 self.array::<Words>("inserts_all").set(0, Words::default(), 0).unwrap();
                 continue;
-            }
+            };
             let mut own: PerCpuArray<_, Words> = self.ebpf.map_mut("inserts").unwrap().try_into().unwrap();
             let nothing = vec![Words::default(); aya::util::nr_cpus().unwrap()];
-            own.set(line.saturating_sub(1), PerCpuValues::try_from(nothing).unwrap(), 0).unwrap();
+            own.set(index, PerCpuValues::try_from(nothing).unwrap(), 0).unwrap();
         }
         for service in host.taken.borrow().keys() {
             let mut rings = self.array::<[u8; RING]>("rings");
@@ -333,6 +331,11 @@ impl Kernel {
             rings.set(u32::from(*service), ring, 0).unwrap();
         }
     }
+}
+
+/// The element of a CPU's own map that is a line of [`HostTables::inserts`]; `None`: it is all CPUs' line.
+fn own_inserts(line: u32) -> Option<u32> {
+    (line != 1).then(|| line.saturating_sub(1))
 }
 
 fn words_of_ring(bytes: &[u8; RING]) -> Vec<u16> {
